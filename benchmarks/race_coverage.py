@@ -2,21 +2,30 @@
 
     python benchmarks/race_coverage.py --races 300
     python benchmarks/race_coverage.py --random 35 --races 300
+    python benchmarks/race_coverage.py --random 35 --known slope drift shared
 
 Each line is a structure of accuracies (`benchmarks/race_structures.py`). Its races have 12 members
-of a grid, at most 5 seeds, 10 epochs, and 40% of the epochs of the full grid.
+of a grid, at most 5 seeds, 10 epochs, and 40% of the epochs of the full grid. The last line is the
+mean. With `--known`, hyperparameters of the posterior are set to those of the structure, instead of
+being estimated: a bound for what an earlier search could tell about them.
 """
 
 import argparse
+import math
 import sys
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 from race_structures import NAMED, Sample, Structure, random_structures
 
+from phinas.experiment.statistics import posterior_fit
+from phinas.scaling_search.race import race_state
 from phinas.scaling_search.race.race import Race, RaceResult, TrainingRun
 from phinas.scaling_search.race.racing import evaluate_race, next_runs
 
@@ -58,13 +67,24 @@ class Counts:
             kind = INTERVAL_KINDS[3 - min(row.num_trainings, 2)]
             self.intervals[kind].append(bool(low <= truth[winner] - truth[member] <= high))
 
+    def fractions(self) -> dict[str, float]:
+        """Of the races, or per race; the regret in points."""
+        return {
+            "keeps best": self.keeps_best / self.races,
+            "false winner": self.false_winner / self.races,
+            "ties": self.ties / self.races,
+            "regret": 100 * self.regret / self.races,
+            "epochs": self.epochs / self.races,
+        }
+
     def cells(self) -> list[str]:
+        fractions = self.fractions()
         cells = [
-            f"{self.keeps_best / self.races:.1%}",
-            f"{self.false_winner / self.races:.1%}",
-            f"{self.ties / self.races:.1f}",
-            f"{100 * self.regret / self.races:.3f}",
-            f"{self.epochs / self.races:.0%}",
+            f"{fractions['keeps best']:.1%}",
+            f"{fractions['false winner']:.1%}",
+            f"{fractions['ties']:.1f}",
+            f"{fractions['regret']:.3f}",
+            f"{fractions['epochs']:.0%}",
         ]
         for kind in INTERVAL_KINDS:
             hits = self.intervals[kind]
@@ -81,6 +101,32 @@ def grid_coordinates() -> npt.NDArray[np.float64]:
         distances = np.linalg.norm(shares[:, None] - shares[chosen], axis=2).min(1)
         chosen.append(int(distances.argmax()))
     return shares[chosen] * np.log(2) * np.array([1.0, 0.5, 0.5])
+
+
+@contextmanager
+def known_hyperparameters(structure: Structure, names: Collection[str]) -> Iterator[None]:
+    """Let the posterior know some hyperparameters of a structure, within about 10%.
+
+    Args:
+        names: Of slope, drift, shared and signal (see `posterior_fit`).
+    """
+    points = posterior_fit._hyperparameter_points()
+    generator = np.random.default_rng(0)
+    count = len(points.signal)
+    samples = [structure.sample(grid_coordinates(), NUM_SEEDS, seed).truth for seed in range(50)]
+    spread = max(100 * float(np.median([np.std(truth) for truth in samples])), 1e-3)
+    nearly_one = np.exp(0.1 * generator.standard_normal(count))
+    values = {
+        "slope": structure.slope + 0.05 * generator.standard_normal(count),
+        "drift": np.clip(structure.drift / spread, 0.05, 30.0) * nearly_one,
+        "shared": np.full(count, min(0.97, math.sqrt(structure.continued))),
+        "signal": max(spread / structure.noise, 0.05) * nearly_one,
+    }
+    known = replace(points, **{name: values[name] for name in names})
+    race_state._cached_race_state.cache_clear()
+    with mock.patch.object(posterior_fit, "_hyperparameter_points", return_value=known):
+        yield
+    race_state._cached_race_state.cache_clear()
 
 
 def simulate(
@@ -126,23 +172,32 @@ def main(
     seed: int,
     max_budget_fraction: float,
     continues_trainings: bool,
+    known: Collection[str] = (),
 ) -> None:
+    totals = Counter[str]()
     headings = ["structure", "keeps best", "false winner", "ties", "regret", "epochs"]
     headings += [*INTERVAL_KINDS, "ms per race"]
     sys.stdout.write(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}\n")
     for name, structure in structures.items():
         start_time = time.process_time()
-        counts = simulate(
-            structure,
-            num_races=num_races,
-            seed=seed,
-            max_budget_fraction=max_budget_fraction,
-            continues_trainings=continues_trainings,
-        )
+        with known_hyperparameters(structure, known):
+            counts = simulate(
+                structure,
+                num_races=num_races,
+                seed=seed,
+                max_budget_fraction=max_budget_fraction,
+                continues_trainings=continues_trainings,
+            )
+        totals.update(counts.fractions())
         milliseconds = 1000 * (time.process_time() - start_time) / num_races
         cells = [name, *counts.cells(), f"{milliseconds:.0f}"]
         sys.stdout.write(f"| {' | '.join(cells)} |\n")
         sys.stdout.flush()
+    means = {name: total / len(structures) for name, total in totals.items()}
+    sys.stdout.write(
+        f"| mean | {means['keeps best']:.1%} | {means['false winner']:.1%} | {means['ties']:.2f} | "
+        f"{means['regret']:.3f} | {means['epochs']:.0%} |\n"
+    )
 
 
 if __name__ == "__main__":
@@ -164,6 +219,13 @@ if __name__ == "__main__":
     parser.add_argument(
         "--only", nargs="+", default=[""], metavar="TEXT", help="structures that start with TEXT"
     )
+    parser.add_argument(
+        "--known",
+        nargs="+",
+        default=(),
+        choices=("slope", "drift", "shared", "signal"),
+        help="hyperparameters that are not estimated",
+    )
     arguments = parser.parse_args()
     chosen = (
         random_structures(arguments.random, arguments.random_seed)
@@ -176,4 +238,5 @@ if __name__ == "__main__":
         seed=arguments.seed,
         max_budget_fraction=arguments.budget,
         continues_trainings=not arguments.restart,
+        known=arguments.known,
     )

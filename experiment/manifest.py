@@ -3,26 +3,27 @@
 import hashlib
 import os
 import platform
-import re
 import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from phinas.experiment.artifacts.artifact import OtherVersionError
 from phinas.experiment.artifacts.manifest import (
     AutoPrecision,
+    BuilderDescription,
     DatasetDescription,
     EvaluatorDescription,
     FileRecord,
     Machine,
     Manifest,
 )
+from phinas.experiment.errors import InputError, StorageError
 from phinas.experiment.run_dir import RunDir, write_atomic
+from phinas.experiment.storage.database_url import hide_passwords
 from phinas.experiment.versions import installed_version, version
 
-# The password in the URL of a database, between the user and the host.
-_PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]*@")
 _PACKAGES = ("phinas", "torch", "optuna", "numpy", "scikit-learn", "pandas", "matplotlib")
 
 
@@ -76,7 +77,7 @@ def new_manifest(*, seed: int, goal: Sequence[str] = ()) -> Manifest:
         id=uuid.uuid4().hex,
         phinas=version(),
         commit=_commit(),
-        command=("phinas", *(_PASSWORD.sub(r"\1***@", word) for word in sys.argv[1:])),
+        command=("phinas", *map(hide_passwords, sys.argv[1:])),
         seed=seed,
         machine=describe_machine(),
         goal=tuple(goal),
@@ -98,9 +99,15 @@ def read_manifest(run: RunDir) -> Manifest:
     """The manifest of a run.
 
     Raises:
-        InputError: The file is missing, damaged or of another version.
+        InputError: The file is of another version.
+        StorageError: The file is missing or damaged.
     """
-    return Manifest.read(run.manifest)
+    try:
+        return Manifest.read(run.manifest)
+    except OtherVersionError:
+        raise
+    except InputError as error:
+        raise StorageError(str(error)) from None
 
 
 def update_manifest(
@@ -126,6 +133,11 @@ def update_manifest(
     }
     update = {name: value for name, value in changes.items() if value is not None}
     read_manifest(run).model_copy(update=update).write(run.manifest)
+
+
+def record_builder(run: RunDir, builder: BuilderDescription) -> None:
+    """Record the user's function that builds the networks of a run."""
+    read_manifest(run).model_copy(update={"builder": builder}).write(run.manifest)
 
 
 def record_artifacts(run: RunDir, paths: Sequence[Path]) -> None:

@@ -11,12 +11,12 @@ from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, SearchSection
-from phinas.network_source import load_network
+from phinas.network_source import load_baseline
 from phinas.scaling_search.grid.resolutions import scales_without_resolution
-from phinas.space.network import NetworkT
+from phinas.space.network import NetworkT, ScalableNetwork
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import MAX_RESOLUTION, ArchSpec, SpecError
+from phinas.space.spec import MAX_RESOLUTION, SpecError
 
 # Resolutions that are suggested.
 _RESOLUTION_STEP, _MIN_RESOLUTION = 4, 16  # px
@@ -96,7 +96,7 @@ def largest_resolution(config: Config) -> int:
     control, has a higher resolution than scaling by resolution alone gives at these FLOPs.
     """
     if config.scaling.baseline is not None:
-        spec = load_network(config.scaling.baseline, field="scaling.baseline")
+        spec = load_baseline(config.scaling.baseline, field="scaling.baseline")
         resolutions: tuple[int, ...] = (config.search.resolution or spec.resolution,)
     else:
         space = load_space(search_space_name(config.search), field="search.space")
@@ -186,7 +186,7 @@ def describe_resolution(
         usual, name = config.search.resolution, ""
     elif config.scaling.baseline is not None:
         name = config.scaling.baseline
-        usual = load_network(name, field="scaling.baseline").resolution
+        usual = load_baseline(name, field="scaling.baseline").resolution
     else:
         name = search_space_name(config.search)
         usual = max(load_space(name, field="search.space").resolutions)
@@ -212,14 +212,14 @@ def describe_resolution(
     )
 
 
-def baseline_for_data(config: Config, data: ImageProperties | None) -> ArchSpec:
+def baseline_for_data(config: Config, data: ImageProperties | None) -> ScalableNetwork:
     """Adapt the user's baseline (`scaling.baseline`) to the data.
 
     Args:
         config: The configuration. `search.resolution` replaces the resolution of the baseline.
         data: The images, or None to keep the channels and classes of the baseline.
     """
-    spec = load_network(str(config.scaling.baseline), field="scaling.baseline")
+    spec = load_baseline(str(config.scaling.baseline), field="scaling.baseline")
     requested = config.search.resolution
     resolution = requested or int(min(spec.resolution, max_resolution(config, data)))
     try:
@@ -243,11 +243,11 @@ def adapt_spec(network: NetworkT, data: ImageProperties | None, *, resolution: i
     return network.adapt(channels=data.channels, classes=len(data.classes), resolution=resolution)
 
 
-def run_baseline(config: Config, data: ImageProperties | None, run: RunDir) -> ArchSpec:
+def run_baseline(config: Config, data: ImageProperties | None, run: RunDir) -> ScalableNetwork:
     """The baseline that the run has recorded, or else the user's, adapted to the data."""
     return read_baseline(run) if run.baseline.exists() else baseline_for_data(config, data)
 
 
-def read_baseline(run: RunDir) -> ArchSpec:
+def read_baseline(run: RunDir) -> ScalableNetwork:
     """The recorded baseline of a run, which is the result of its search or the user's network."""
     return BaselineFile.read(run.baseline).spec

@@ -13,15 +13,14 @@ from phinas.scaling_search.family.budget_ladder import BudgetFit, fit_budgets
 from phinas.scaling_search.family.depth_growth import limit_depth_growth
 from phinas.scaling_search.family.family import make_budget_family, make_family
 from phinas.scaling_search.family.latency_budgets import fit_latency_budgets
-from phinas.space.network import Network
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network, ScalableNetwork
 from phinas.training.timing.latency import LatencyTimer
 
 _LATENCIES_KEY = "family_latencies"
 
 
 def build_family(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     coefficients: Coefficients,
     section: ScalingSection,
     *,
@@ -46,7 +45,7 @@ def build_family(
 
 
 def limit_family_depth(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     coefficients: Coefficients,
     section: ScalingSection,
     *,
@@ -73,7 +72,7 @@ def limit_family_depth(
 
 
 def limit_depth_of_race(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     record: CoefficientsFile,
     section: ScalingSection,
     *,
@@ -105,11 +104,11 @@ def limit_depth_of_race(
 
 
 def _fit_budgets(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     coefficients: Coefficients,
     section: ScalingSection,
     latency: Callable[[Network], float] | None,
-) -> list[BudgetFit[ArchSpec]] | None:
+) -> list[BudgetFit[ScalableNetwork]] | None:
     """The network of each budget; None for a family by values of phi."""
     if section.flops:
         return fit_budgets(baseline, coefficients, "flops", section.flops)

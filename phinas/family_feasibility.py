@@ -22,7 +22,8 @@ from phinas.scaling_search.coefficients import PAPER, Coefficients
 from phinas.scaling_search.family.budget_ladder import check_reachable
 from phinas.scaling_search.family.phi import scale_to_phi
 from phinas.scaling_search.race.user_coefficients import load_user_coefficients
-from phinas.space.spec import ArchSpec, SpecError
+from phinas.space.network import ScalableNetwork
+from phinas.space.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FamilyFeasibility:
         needs_timing: Whether budgets of latency have to be met, which only a measurement shows.
     """
 
-    baseline: ArchSpec
+    baseline: ScalableNetwork
     coefficients: Coefficients
     tried: int
     failed: int
@@ -63,7 +64,7 @@ class FamilyFeasibility:
         return notes
 
 
-def possible_baselines(config: Config, data: ImageProperties | None) -> list[ArchSpec]:
+def possible_baselines(config: Config, data: ImageProperties | None) -> Sequence[ScalableNetwork]:
     """The user's baseline, or else networks of the search space, as a run would adapt them."""
     if config.scaling.baseline is not None:
         return [baseline_for_data(config, data)]
@@ -71,7 +72,7 @@ def possible_baselines(config: Config, data: ImageProperties | None) -> list[Arc
 
 
 def check_family_feasibility(
-    networks: Sequence[ArchSpec], config: Config, data: ImageProperties | None
+    networks: Sequence[ScalableNetwork], config: Config, data: ImageProperties | None
 ) -> FamilyFeasibility:
     """Try to build the family of some networks.
 
@@ -111,7 +112,10 @@ def check_family_feasibility(
 
 
 def _limit_resolution(
-    coefficients: Coefficients, baseline: ArchSpec, config: Config, data: ImageProperties | None
+    coefficients: Coefficients,
+    baseline: ScalableNetwork,
+    config: Config,
+    data: ImageProperties | None,
 ) -> Coefficients:
     limit = family_max_resolution(config, data, baseline.resolution)
     return replace(coefficients, max_resolution=limit)
@@ -132,7 +136,9 @@ def _example_coefficients(section: ScalingSection) -> list[Coefficients]:
     ]
 
 
-def _check_family(network: ArchSpec, coefficients: Coefficients, section: ScalingSection) -> None:
+def _check_family(
+    network: ScalableNetwork, coefficients: Coefficients, section: ScalingSection
+) -> None:
     """Raises InputError for a budget or phi that these coefficients do not reach."""
     for limit in section.flops:
         check_reachable(network, coefficients, "flops", limit)

@@ -1,12 +1,17 @@
-"""Networks by name: what `space.loading` knows, and the networks of a run (`RUN:NAME`)."""
+"""Networks by name: what `space.loading` knows, the networks of a run (`RUN:NAME`), and those that
+a user's function builds.
+"""
 
 from pathlib import Path
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.reports.formatting import join_names, pluralize
+from phinas.space.builders.builder_function import is_builder
+from phinas.space.builders.built_network import BuiltNetwork
 from phinas.space.closest_name import suggest_name
 from phinas.space.loading import load_spec
+from phinas.space.network import ScalableNetwork
 from phinas.space.spec import ArchSpec
 
 _MAX_LISTED = 9  # names in an error message
@@ -26,7 +31,7 @@ def split_run_name(source: str) -> tuple[RunDir, str] | None:
 
 
 def load_network(source: str, *, field: str = "spec") -> ArchSpec:
-    """Load a network.
+    """Load a network in stages.
 
     Args:
         source: `RUN:NAME` for a network of a run, such as `runs/photos:trial-17`, `:b1` or
@@ -34,8 +39,33 @@ def load_network(source: str, *, field: str = "spec") -> ArchSpec:
         field: What error messages call the argument that has the source.
 
     Raises:
-        InputError: The run has no network of this name, or one of its files is damaged.
+        InputError: The run has no network of this name, one of its files is damaged, or a model
+            builder makes the network.
         SpecError: The network is unknown, or the file does not describe one.
+        StorageError: The run's record of trials is damaged.
+    """
+    network = load_baseline(source, field=field)
+    if not isinstance(network, ArchSpec):
+        raise InputError(
+            f"{field}: {source!r} is made by a model builder, which `phinas scale --baseline` and "
+            "`phinas latency` accept and this command does not; name a preset, a spec file or "
+            "timm:NAME"
+        )
+    return network
+
+
+def load_baseline(source: str, *, field: str = "spec") -> ScalableNetwork:
+    """Load a network of any kind.
+
+    Args:
+        source: As for `load_network`, or a model builder, `package.module:build` or
+            `path/to/file.py:build` (`phinas.space.builders.builder_function`).
+        field: What error messages call the argument that has the source.
+
+    Raises:
+        InputError: As for `load_network`.
+        SpecError: As for `load_network`, or the function does not make the same network of the same
+            arguments each time.
         StorageError: The run's record of trials is damaged.
     """
     run_name = split_run_name(source)
@@ -45,6 +75,8 @@ def load_network(source: str, *, field: str = "spec") -> ArchSpec:
                 f"{field}: {source!r} is a run, which has several networks; name one, such as "
                 f"{source}:baseline (phinas choose {source} lists the best)"
             )
+        if is_builder(source):
+            return BuiltNetwork.of_builder(source)
         return load_spec(source, field=field)
     from phinas.reports.named_network import read_named_network
 

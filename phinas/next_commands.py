@@ -10,6 +10,7 @@ from phinas.experiment.schema.config import Config, DataSection
 from phinas.experiment.schema.recipe import FROM_SCRATCH, RECIPES, Recipe
 from phinas.options.config_option import flag_name
 from phinas.options.groups import FIT_KEYS
+from phinas.space.builders.builder_function import is_builder
 
 # Keys that make the trainings of a run shorter, which a training for use does not need.
 _SHORT_RUN_KEYS = {"max_train_images", "max_validation_images"}
@@ -59,7 +60,10 @@ def next_commands(
                 *("choose", directory),
             )
         )
-    if config.data is not None:
+    if config.data is not None and is_builder(config.scaling.baseline or ""):
+        # `phinas fit` does not train networks of a model builder
+        commands += _commands_of_trained_member(f"{directory}:{name}", config) if validation else ()
+    elif config.data is not None:
         out = f"{directory}-{name}"
         commands.append(
             _command(
@@ -79,6 +83,19 @@ def next_commands(
         )
     commands.append(_command("write the report again", "report", directory))
     return tuple(commands)
+
+
+def _commands_of_trained_member(member: str, config: Config) -> tuple[NextCommand, ...]:
+    """The commands that use the weights of a validated member, such as "runs/photos:b1"."""
+    assert config.data is not None
+    path = f"{member.replace(':', '-')}.onnx"
+    return (
+        _command("classify images with it", "predict", member, _images(config.data.source)),
+        _command(
+            "export it with its weights, classes and preprocessing",
+            *("export", member, "--out", path, "--with-preprocessing"),
+        ),
+    )
 
 
 def commands_as_text(commands: tuple[NextCommand, ...]) -> str:
@@ -132,5 +149,5 @@ def _short_path(path: Path) -> str:
     """The path relative to the current directory where it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, FileNotFoundError):  # elsewhere, or the current directory was removed
         return str(path)

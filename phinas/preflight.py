@@ -14,13 +14,16 @@ from phinas.adapt_to_data import (
     search_space_name,
     space_for_data,
 )
+from phinas.builder_checks import check_builder, check_builder_sources, record_builder_sources
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import require_single_worker
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
-from phinas.network_source import load_network
+from phinas.network_source import load_baseline
 from phinas.run_context import RunContext, read_goal
 from phinas.scaling_evaluator import require_evaluator
+from phinas.space.builders.builder_function import is_builder
+from phinas.space.builders.built_network import BuiltNetwork
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 
@@ -65,7 +68,11 @@ def check_config(config: Config, stages: Sequence[str], *, run: RunDir | None = 
         read_controls(config.validation.controls)
         _check_pretrained_reference(config)
     if config.scaling.baseline is not None:
-        load_network(config.scaling.baseline, field="scaling.baseline")
+        network = load_baseline(config.scaling.baseline, field="scaling.baseline")
+        if isinstance(network, BuiltNetwork):
+            check_builder(network, config)
+            if run is not None and run.exists:
+                check_builder_sources(network, run)
     elif "search" in stages:
         _check_search(config, run)
 
@@ -182,6 +189,8 @@ def check_with_data(context: RunContext) -> None:
     from phinas.scaling_search.grid.measured_grid import make_grid
 
     goal, scaling = read_goal(context.run), context.config.scaling
+    if scaling.baseline is not None and is_builder(scaling.baseline):
+        record_builder_sources(scaling.baseline, context.run)
     if scaling.coefficients is not None:
         _check_user_coefficients(context)
     elif scaling.baseline is not None:

@@ -20,9 +20,8 @@ from phinas.reports.sentences.learning_rates import describe_learning_rates, for
 from phinas.run_context import RunContext
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.measured_grid import make_grid
-from phinas.space.network import Network
+from phinas.space.network import Network, ScalableNetwork
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
 from phinas.training.learning_rate_check import (
     check_learning_rates,
     check_title,
@@ -52,7 +51,7 @@ def check_finalists(
     result: "SearchResult",
     space: SearchSpace,
     *,
-    is_scalable: Callable[[ArchSpec], bool] | None,
+    is_scalable: Callable[[ScalableNetwork], bool] | None,
 ) -> SearchSection:
     """The configuration of the search, with the learning rate of the finalists checked.
 
@@ -70,7 +69,7 @@ def check_finalists(
 
     section = context.config.search
 
-    def find_networks() -> dict[str, ArchSpec]:
+    def find_networks() -> dict[str, ScalableNetwork]:
         chosen = choose_finalists(
             result, section, space, seed=context.config.run.seed, is_scalable=is_scalable
         )
@@ -86,7 +85,9 @@ def check_finalists(
     return section.model_copy(update={"finalist_recipe": recipe})
 
 
-def check_grid(context: RunContext, baseline: ArchSpec, section: ScalingSection) -> ScalingSection:
+def check_grid(
+    context: RunContext, baseline: ScalableNetwork, section: ScalingSection
+) -> ScalingSection:
     """The configuration of the scaling search, with its learning rate checked.
 
     The most balanced network of the grid is checked, and the deepest and the widest one.
@@ -97,7 +98,7 @@ def check_grid(context: RunContext, baseline: ArchSpec, section: ScalingSection)
         section: The configuration of the scaling search for these images.
     """
 
-    def find_networks() -> dict[str, ArchSpec]:
+    def find_networks() -> dict[str, ScalableNetwork]:
         grid = make_grid(baseline, section, max_resolution=context.max_resolution)
         members = farthest_point_sample(grid, section.max_grid_members)
         (center,) = farthest_point_sample(grid, 1)
@@ -125,7 +126,7 @@ def check_validation(
     if not members:
         return section
 
-    def find_networks() -> dict[str, ArchSpec]:
+    def find_networks() -> dict[str, ScalableNetwork]:
         networks = {member.name.upper(): member.spec for member in members}
         networks |= {
             f"the control {control.definition.name}": control.spec
@@ -138,7 +139,9 @@ def check_validation(
     return section.model_copy(update={"recipe": recipe})
 
 
-def _select_named(center: ArchSpec, networks: Mapping[str, ArchSpec]) -> dict[str, ArchSpec]:
+def _select_named(
+    center: ScalableNetwork, networks: Mapping[str, ScalableNetwork]
+) -> dict[str, ScalableNetwork]:
     """The networks to check, by the first of their names."""
     names = {network.network_id: name for name, network in reversed(list(networks.items()))}
     selected = select_networks(center, list(networks.values()))
@@ -149,7 +152,7 @@ def _check_recipe(
     context: RunContext,
     stage: CheckedStage,
     recipe: Recipe,
-    find_networks: Callable[[], Mapping[str, ArchSpec]],
+    find_networks: Callable[[], Mapping[str, ScalableNetwork]],
 ) -> Recipe:
     """The recipe of a stage with its learning rate checked, if it is to be checked."""
     if not recipe.check_rates:
@@ -164,7 +167,7 @@ def _recorded_check(
     context: RunContext,
     stage: CheckedStage,
     recipe: Recipe,
-    find_networks: Callable[[], Mapping[str, ArchSpec]],
+    find_networks: Callable[[], Mapping[str, ScalableNetwork]],
 ) -> LearningRatesFile | None:
     """The recorded check of a stage; None if there is none, or if it has to be made again."""
     path = context.run.learning_rates(stage)
@@ -180,7 +183,10 @@ def _recorded_check(
 
 
 def _run_check(
-    context: RunContext, stage: CheckedStage, recipe: Recipe, networks: Mapping[str, ArchSpec]
+    context: RunContext,
+    stage: CheckedStage,
+    recipe: Recipe,
+    networks: Mapping[str, ScalableNetwork],
 ) -> LearningRatesFile:
     def make_job(network: Network, short_recipe: Recipe, seed: int) -> Job:
         return context.job_factory.make_job(network, short_recipe, seed)

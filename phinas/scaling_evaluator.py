@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Config, Recipe
-from phinas.space.network import Network
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network, ScalableNetwork
 
 if TYPE_CHECKING:
     from phinas.nas.evaluators.function import FunctionEvaluator
@@ -43,7 +42,7 @@ def can_pause_trainings(config: Config) -> bool:
     return name == "proxy" or _function_evaluator(name, limit_seconds=0.0).supports_pausing
 
 
-def make_evaluator(context: "RunContext", baseline: ArchSpec) -> "Evaluator":
+def make_evaluator(context: "RunContext", baseline: ScalableNetwork) -> "Evaluator":
     """Make the evaluator of `scaling.evaluator`."""
     from phinas.scaling_search.race.training_queue import Evaluator
 
@@ -58,7 +57,7 @@ def make_evaluator(context: "RunContext", baseline: ArchSpec) -> "Evaluator":
     return Evaluator(make_job, can_pause_trainings(context.config))
 
 
-def _synthetic_job_factory(model_seed: int, baseline: ArchSpec) -> "MakeJob":
+def _synthetic_job_factory(model_seed: int, baseline: ScalableNetwork) -> "MakeJob":
     from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel
 
     model, base = SyntheticAccuracyModel(model_seed=model_seed), baseline.canonicalize()

@@ -17,7 +17,7 @@ from phinas.adapt_to_data import (
 from phinas.experiment.manifest import record_artifacts, record_family, update_manifest
 from phinas.run_context import RunContext, read_goal
 from phinas.scaling_evaluator import make_evaluator
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 
 if TYPE_CHECKING:
     from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
@@ -52,7 +52,7 @@ def _search(context: RunContext) -> None:
     _report_evaluator(evaluator, context)
     executor = context.executor
     if evaluator.runs_inline:
-        executor = InlineExecutor(1)
+        executor = context.check_files_with(InlineExecutor(1))
         update_manifest(context.run, workers=1, executor="inline")
     executor = SharedExecutor(executor)
     trial_store = context.storage.open_study(
@@ -105,7 +105,7 @@ def _search(context: RunContext) -> None:
     baseline.write(context.run.baseline)
 
 
-def _scalability_check(context: RunContext) -> Callable[[ArchSpec], bool] | None:
+def _scalability_check(context: RunContext) -> Callable[[ScalableNetwork], bool] | None:
     """Says whether a network can be scaled; None where the run does not search coefficients."""
     from phinas.grid_feasibility import is_scalable
 
@@ -180,7 +180,7 @@ def _user_coefficients(context: RunContext) -> "CoefficientsFile":
     return make_user_coefficients_file(coefficients, section)
 
 
-def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "CoefficientsFile":
+def _search_coefficients(context: RunContext, baseline: ScalableNetwork) -> "CoefficientsFile":
     from phinas.run_learning_rates import check_grid
     from phinas.scaling_search.grid.nominal import nominal_grid
     from phinas.scaling_search.grid.resolutions import adapt_section

@@ -13,6 +13,7 @@ from phinas.experiment.artifacts.validation_file import (
 )
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.space.network import Network
+from phinas.space.spec import ArchSpec
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class TestedControl:
     @property
     def flops(self) -> int:
         return self.network.flops
+
+
+def stage_dimensions(network: Network) -> tuple[list[int], list[int]]:
+    """The blocks and the channels by stage; empty for a network without stages."""
+    stages = network.stages if isinstance(network, ArchSpec) else ()
+    return [stage.depth for stage in stages], [stage.width for stage in stages]
 
 
 def compute_scale_factors(

@@ -15,7 +15,7 @@ from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.reports.named_network import control_name, make_grid_spec
 from phinas.reports.run_data import RunData
 from phinas.space.cost import Cost
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 
 MeasurementKind = Literal["test", "grid", "finalists", "search"]
 # The kinds from the most to the least reliable one.
@@ -45,7 +45,7 @@ class MeasuredNetwork:
 
     name: str
     kind: MeasurementKind
-    spec: ArchSpec
+    spec: ScalableNetwork
     cost: Cost
     score: float
     interval: tuple[float, float]

@@ -18,6 +18,7 @@ from phinas.experiment.schema.config import config_from_text
 from phinas.experiment.storage.study_storage import StudyStorage, open_storage
 from phinas.nas.trial import TrialAttributes
 from phinas.scaling_search.family.family import read_member
+from phinas.space.network import ScalableNetwork
 from phinas.space.spec import ArchSpec
 
 BASELINE = "baseline"
@@ -26,7 +27,7 @@ _NUMBERED_NAME = re.compile(r"(trial|finalist|grid)-(0|[1-9]\d{0,8})")
 _MEMBER_NAME = re.compile(r"b-?\d+")
 
 
-def read_named_network(run: RunDir, name: str) -> ArchSpec | None:
+def read_named_network(run: RunDir, name: str) -> ScalableNetwork | None:
     """Read a network of a run: the baseline, a member of the family, a control, a finalist, a
     network of the scaling search, or any trial, also one without a result.
 
@@ -83,13 +84,16 @@ def control_name(control: ControlRecord) -> str:
     return _CONTROL_PREFIX + control.name.replace(" ", "-")
 
 
-def make_grid_spec(baseline: ArchSpec, member: RacedMember) -> ArchSpec:
+def make_grid_spec(baseline: ScalableNetwork, member: RacedMember) -> ScalableNetwork:
     """Make a network of the scaling search from its dimensions.
 
     Args:
         baseline: The network that is scaled.
         member: The dimensions.
     """
+    if member.built_network is not None:
+        return member.built_network
+    assert isinstance(baseline, ArchSpec)
     canonical = baseline.canonicalize()
     dimensions = zip(canonical.stages, member.depths, member.widths, strict=True)
     return replace(
@@ -115,7 +119,7 @@ def _read_finalist(run: RunDir, number: int) -> ArchSpec | None:
     return _read_trial(run, number) if number in _finalist_trials(run) else None
 
 
-def _read_grid_member(run: RunDir, number: int) -> ArchSpec | None:
+def _read_grid_member(run: RunDir, number: int) -> ScalableNetwork | None:
     baseline, members = _read_baseline(run), _raced_members(run)
     if baseline is None or not 1 <= number <= len(members):
         return None
@@ -125,7 +129,7 @@ def _read_grid_member(run: RunDir, number: int) -> ArchSpec | None:
     return spec if spec.network_id == member.network_id else None
 
 
-_NUMBERED_READERS: dict[str, Callable[[RunDir, int], ArchSpec | None]] = {
+_NUMBERED_READERS: dict[str, Callable[[RunDir, int], ScalableNetwork | None]] = {
     "trial": _read_trial,
     "finalist": _read_finalist,
     "grid": _read_grid_member,

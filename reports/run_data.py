@@ -34,7 +34,7 @@ from phinas.reports.family_rows import (
     TestedControl,
     TestedMember,
 )
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 
 STUDIES = ("search", "proxy_check", "learning_rates", "finalists", "scaling", "validation")
 
@@ -148,7 +148,7 @@ class RunData:
         return max(self.trials, key=lambda trial: trial.reward, default=None)
 
     @property
-    def baseline_spec(self) -> ArchSpec | None:
+    def baseline_spec(self) -> ScalableNetwork | None:
         return self.baseline.spec if self.baseline else None
 
     @property

@@ -1,12 +1,14 @@
 """The interface of a network: all that search, training, scaling and reports need of one.
 
-`phinas.space.spec.ArchSpec` implements both protocols. A network of another kind (such as one that
-a user's function builds) implements them too and is listed in `_READERS`.
+`phinas.space.spec.ArchSpec` implements both protocols, and so does a network that a user's function
+builds, `phinas.space.builders.built_network.BuiltNetwork`. A network of another kind implements
+them too and is listed in `_READERS`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from phinas.space.builders.built_network import KIND, BuiltNetwork
 from phinas.space.cost import Cost
 from phinas.space.field_checks import SpecError
 from phinas.space.scaling import DepthRounding
@@ -73,6 +75,9 @@ class Network(Protocol):
 class ScalableNetwork(Network, Protocol):
     """A network that can be scaled in depth, width and resolution."""
 
+    def canonicalize(self) -> Self:
+        """The same network in its simplest form."""
+
     def scale(
         self,
         *,
@@ -101,7 +106,10 @@ class ScalableNetwork(Network, Protocol):
 NetworkT = TypeVar("NetworkT", bound=ScalableNetwork)
 
 # Each kind of network, and what reads its `to_dict`. Data without the key `kind` is a spec.
-_READERS: dict[str, Callable[[object], ScalableNetwork]] = {"spec": ArchSpec.from_dict}
+_READERS: dict[str, Callable[[object], ScalableNetwork]] = {
+    "spec": ArchSpec.from_dict,
+    KIND: BuiltNetwork.from_dict,
+}
 
 
 def network_from_dict(data: object) -> ScalableNetwork:

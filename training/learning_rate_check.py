@@ -33,11 +33,14 @@ from phinas.experiment.schema.recipe import (
 from phinas.experiment.seeds import derive_seed
 from phinas.experiment.statistics.rate_comparison import RateComparison, compare_rates
 from phinas.experiment.storage.trial_store import TrialStore
-from phinas.space.network import Network
+from phinas.space.builders.built_network import BuiltNetwork
+from phinas.space.network import Network, ScalableNetwork
 from phinas.space.spec import ArchSpec
 
 
-def select_networks(center: ArchSpec, others: Sequence[ArchSpec]) -> list[ArchSpec]:
+def select_networks(
+    center: ScalableNetwork, others: Sequence[ScalableNetwork]
+) -> list[ScalableNetwork]:
     """The networks to check: a typical one, and the deepest and the widest of the others.
 
     Args:
@@ -56,19 +59,27 @@ def select_networks(center: ArchSpec, others: Sequence[ArchSpec]) -> list[ArchSp
     return list(selected.values())
 
 
-def _depth_and_narrowness(network: ArchSpec) -> tuple[float, float]:
+def _depth_and_narrowness(network: ScalableNetwork) -> tuple[float, float]:
     return _total_depth(network), -_mean_width(network)
 
 
-def _width_and_shallowness(network: ArchSpec) -> tuple[float, float]:
+def _width_and_shallowness(network: ScalableNetwork) -> tuple[float, float]:
     return _mean_width(network), -_total_depth(network)
 
 
-def _total_depth(network: ArchSpec) -> int:
-    return sum(stage.depth for stage in network.stages)
+def _total_depth(network: ScalableNetwork) -> float:
+    """The number of blocks, or the factor of the depth of a network that a function builds."""
+    if isinstance(network, ArchSpec):
+        return sum(stage.depth for stage in network.stages)
+    assert isinstance(network, BuiltNetwork)
+    return network.depth
 
 
-def _mean_width(network: ArchSpec) -> float:
+def _mean_width(network: ScalableNetwork) -> float:
+    """The same for width."""
+    if isinstance(network, BuiltNetwork):
+        return network.width
+    assert isinstance(network, ArchSpec)
     return sum(stage.width for stage in network.stages) / len(network.stages)
 
 

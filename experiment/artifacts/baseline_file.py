@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
-from phinas.experiment.artifacts.network_field import SpecField
+from phinas.experiment.artifacts.network_field import NetworkField
 from phinas.space.loading import SPEC_FILE_VERSIONS
 
 CostMetric = Literal["flops", "params", "activations", "latency"]
@@ -178,7 +178,7 @@ class BaselineFile(Artifact):
     FORMAT: ClassVar[str] = "phinas/baseline"
     VERSION: ClassVar[int] = SPEC_FILE_VERSIONS[FORMAT]
 
-    spec: SpecField
+    spec: NetworkField
     network_id: str
     flops: int = Field(description="multiply-adds per image")
     params: int

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
+from phinas.experiment.artifacts.network_field import NetworkField
 from phinas.experiment.schema.scaling import DepthRounding
 
 Factor = Annotated[float, Field(ge=1, le=10)]  # the range of the option, scaling.coefficients
@@ -27,6 +28,9 @@ class GridMemberRecord(Record):
     widths: tuple[int, ...] = Field(description="channels by stage")
     stem_width: int
     head_width: int = Field(description="0: no head convolution")
+    built_network: NetworkField | None = Field(
+        default=None, description="the network of a model builder; null: a network in stages"
+    )
 
     @property
     def intervals(self) -> dict[str, Interval]:
@@ -92,6 +96,9 @@ class MoreTrainings(Record):
     num_tied: float = Field(description="networks tied with the winner after them")
     gain: float = Field(description="increase of the true score of the winner")
     max_gain: float = Field(description="the same after any number of trainings")
+    max_gain_of_grid: float | None = Field(
+        description="the same if all networks of the grid were compared; null: all were"
+    )
 
 
 class RaceRecord(Record):

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
-from phinas.experiment.artifacts.network_field import SpecField
+from phinas.experiment.artifacts.network_field import NetworkField
 from phinas.space.loading import SPEC_FILE_VERSIONS
 
 
@@ -29,7 +29,7 @@ class FamilyMember(Artifact):
 
     name: str
     phi: float = Field(description="exponent of the compound coefficients")
-    spec: SpecField
+    spec: NetworkField
     network_id: str
     flops: int = Field(description="multiply-adds per image")
     params: int

@@ -77,6 +77,18 @@ class EvaluatorDescription(Record):
     noise_std: float = Field(default=0.0, description="Standard deviation of the added noise")
 
 
+class BuilderDescription(Record):
+    """The user's function that builds the networks of a run."""
+
+    reference: str = Field(description="Name of the function, as the configuration has it")
+    files: dict[str, str] = Field(
+        description="SHA-256 of each of the user's files that it imports, by path"
+    )
+    packages: dict[str, str] = Field(
+        description="Version of each package that these files import; empty if unknown"
+    )
+
+
 class FileRecord(Record):
     """The size and the hash of a file."""
 
@@ -110,6 +122,9 @@ class Manifest(Artifact):
     )
     evaluator: EvaluatorDescription | None = Field(
         default=None, description="The evaluator's description of its scores; null for trainings"
+    )
+    builder: BuilderDescription | None = Field(
+        default=None, description="The model builder; null for a network in stages"
     )
     data: DatasetDescription | None = Field(default=None, description="The images, if any")
     artifacts: dict[str, FileRecord] = Field(

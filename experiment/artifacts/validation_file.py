@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
-from phinas.experiment.artifacts.network_field import SpecField
+from phinas.experiment.artifacts.network_field import NetworkField
 from phinas.experiment.artifacts.pretrained_reference import PretrainedReference
 from phinas.experiment.artifacts.trained_weights import SavedWeights
 
@@ -115,7 +115,7 @@ class ScaleFactors(Record):
 class ControlNetwork(Record):
     """The network of a control."""
 
-    spec: SpecField
+    spec: NetworkField
     network_id: str
     flops: int = Field(description="multiply-adds per image")
     params: int

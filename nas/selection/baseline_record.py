@@ -14,7 +14,7 @@ from phinas.nas.search import SearchResult
 from phinas.nas.selection.baseline import SelectedBaseline
 from phinas.nas.selection.finalists import Finalist
 from phinas.nas.selection.rediscovery import MeasuredReference, make_reference_record
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 
 
 def make_baseline_file(selected: SelectedBaseline, result: SearchResult) -> BaselineFile:
@@ -31,7 +31,7 @@ def make_baseline_file(selected: SelectedBaseline, result: SearchResult) -> Base
     )
 
 
-def make_user_baseline_file(spec: ArchSpec, source: str) -> BaselineFile:
+def make_user_baseline_file(spec: ScalableNetwork, source: str) -> BaselineFile:
     """The file of a baseline that the user supplied.
 
     Args:

@@ -10,6 +10,7 @@ from phinas.deployment.export_paths import FORMATS, choose_format, require_legal
 from phinas.deployment.trained_network import TrainedNetworkFiles, find_trained_network
 from phinas.experiment.errors import InputError
 from phinas.network_source import load_network, split_run_name
+from phinas.space.spec import ArchSpec
 
 if TYPE_CHECKING:
     from phinas.experiment.artifacts.onnx_metadata import OnnxAccuracy
@@ -83,7 +84,7 @@ def export(
             the weights next to it; "timm" or "torchvision", weights in the naming of that library,
             and a JSON file that says how to make the model. None: by the ending of `out`.
         weights: A safetensors or PyTorch file in phinas, timm, torchvision or EfficientNet-PyTorch
-            naming, or "hf:OWNER/NAME[@REVISION][:FILE]". None: those of the fit or of the family
+            naming, or `hf:OWNER/NAME[@REVISION][:FILE]`. None: those of the fit or of the family
             member, or else random weights.
         with_preprocessing: Put the preprocessing into the ONNX graph. Its input is then uint8
             (batch, height, width, channels) of any size, as numpy makes it from a PIL image.
@@ -99,7 +100,7 @@ def export(
         SpecError: The network is unknown, or the library has no class for it.
         NoResultError: The outputs of the file differ from the network's.
 
-    Example:
+    Examples:
         >>> phinas.export("runs/b0", out="b0.onnx")
     """
     # all checks before torch is imported, which takes seconds
@@ -117,6 +118,8 @@ def export(
             "restore the folder data of the fit or run, or leave --int8 out"
         )
     network = load_network(spec) if trained is None else trained.spec
+    if not isinstance(network, ArchSpec):
+        _require_onnx_of_builder(spec, to, weights_name)
     if weights_name is None and trained is not None:
         require_legal_paths(path, to=to, weights=trained.weights)
 
@@ -125,6 +128,7 @@ def export(
 
     if weights_name is not None:
         trained = None if trained is None else replace(trained, origin=None)
+        assert isinstance(network, ArchSpec)
         # the padding and batch norm that they were trained with
         network = read_pretrained(weights_name, spec_name=spec).adapt_spec(network)
     exported = write_network(
@@ -162,6 +166,16 @@ def _require_onnx(to: str, *, with_preprocessing: bool, int8: bool) -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise InputError(f"export needs {missing[0]}; pip install 'phinas[onnx]'")
+
+
+def _require_onnx_of_builder(spec: str, to: str, weights: str | None) -> None:
+    """Raises InputError for what needs to know the blocks of a network."""
+    for flag, is_set in (("--to", to != "onnx"), ("--weights", weights is not None)):
+        if is_set:
+            raise InputError(
+                f"{flag}: {spec} is made by a model builder, whose layers have the names that it "
+                "gives them; leave it out, and name an .onnx file with --out"
+            )
 
 
 def _find_trained(spec: str, weights: str | None) -> TrainedNetworkFiles | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from phinas.api.arguments import checked_arguments
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.run import LatencyRuntime, check_device
-from phinas.network_source import load_network
+from phinas.network_source import load_baseline
 from phinas.space.network import Network
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def latency(
     Raises:
         InputError: An argument is wrong, or the device is not available.
 
-    Example:
+    Examples:
         >>> result = phinas.latency("efficientnet_b0", "mobilenet_v2", batch_sizes=[1])
         >>> result.rows[1].ratio
         0.62
@@ -208,7 +208,7 @@ def _require_specs(specs: tuple[str | Path, ...]) -> list[str]:
 
 
 def _load_spec(name: str, resolution: int | None) -> Network:
-    return load_network(name, field="specs").adapt(resolution=resolution)
+    return load_baseline(name, field="specs").adapt(resolution=resolution)
 
 
 def _resolve_device(name: str, runtime: LatencyRuntime) -> "torch.device":

@@ -46,7 +46,9 @@ def scale(
         directory: A run directory whose search has ended. It can be combined only with `settings`,
             the scaling options and time_budget, which is then that of the scaling.
         baseline: A preset such as "efficientnet_b0", a spec file or "timm:NAME", which is scaled in
-            a new run.
+            a new run. Or a function that builds your own PyTorch network, "package.module:build" or
+            "path/to/file.py:build": build(*, depth, width, resolution, classes, channels) returns
+            a torch.nn.Module for the factors depth and width, which it rounds itself.
         data: The images of a new run: "digits", a path, "hf:NAME" or "torchvision:NAME". None where
             the evaluator trains nothing.
         out: The run directory of a new run.
@@ -66,7 +68,7 @@ def scale(
         InUseError: Another process works in the run directory.
         NoResultError: No network of the grid could be trained.
 
-    Example:
+    Examples:
         >>> result = phinas.scale(baseline="efficientnet_b0", data="photos/", out="runs/scaled")
         >>> result.coefficients.beta
         1.1

@@ -9,6 +9,7 @@ from typing import Any
 from phinas.adapt_to_data import baseline_for_data, largest_resolution, max_resolution
 from phinas.api.plan import Plan, plan
 from phinas.api.plan import as_text as plan_as_text
+from phinas.builder_checks import check_builder
 from phinas.experiment.artifacts.coefficients_file import GridMemberRecord
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
@@ -27,7 +28,8 @@ from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid
 from phinas.scaling_search.grid.resolutions import adapt_section
 from phinas.scaling_search.race.search import make_race
-from phinas.space.spec import ArchSpec
+from phinas.space.builders.built_network import BuiltNetwork
+from phinas.space.network import ScalableNetwork
 from phinas.terminal.text_table import Column, format_table
 
 
@@ -99,6 +101,8 @@ def dry_run(config: Config, *, reducible: str = "") -> GridPreview:
         cost_estimate = plan(config=config, stages=("scale",))
         suggested = [row for row in cost_estimate.reductions if row.key.startswith(reducible)]
         cost_estimate = replace(cost_estimate, reductions=tuple(suggested))
+    if isinstance(baseline, BuiltNetwork):
+        check_builder(baseline, config)
     section = adapt_section(config.scaling, baseline.resolution, max_resolution=resolution_limit)
     members = make_grid(baseline, section, max_resolution=resolution_limit)
     race_members = farthest_point_sample(members, section.max_grid_members)
@@ -123,7 +127,7 @@ def dry_run(config: Config, *, reducible: str = "") -> GridPreview:
     )
 
 
-def _baseline_for_images(config: Config) -> tuple[ArchSpec, float]:
+def _baseline_for_images(config: Config) -> tuple[ScalableNetwork, float]:
     """The baseline for the images, and the largest resolution in px for networks."""
     assert config.data is not None
     images = read_planned_images(
@@ -141,8 +145,7 @@ def grid_as_text(preview: GridPreview, *, width: int | None = None) -> str:
     columns = [
         Column("", "left"),
         *(Column(title) for title in ("alpha", "beta", "gamma", "px", "FLOPs", "times B0")),
-        Column("blocks by stage", "left", wrap=True),
-        Column("channels by stage", "left", wrap=True),
+        *(Column(title, "left", wrap=True) for title in _dimension_titles(preview)),
     ]
     rows = [
         [
@@ -151,8 +154,7 @@ def grid_as_text(preview: GridPreview, *, width: int | None = None) -> str:
             f"{member.resolution}",
             format_count(member.flops),
             f"{member.ratio:.3f}",
-            join_numbers(member.depths),
-            join_numbers(member.widths),
+            *_dimension_cells(member),
         ]
         for member in preview.members
     ]
@@ -172,6 +174,20 @@ def grid_as_text(preview: GridPreview, *, width: int | None = None) -> str:
     if preview.plan is not None:
         lines.append(plan_as_text(preview.plan, width=width))
     return "\n".join(lines)
+
+
+def _dimension_titles(preview: GridPreview) -> tuple[str, str]:
+    """The columns of depth and width. The stages of a model builder's networks are unknown."""
+    if any(member.built_network is not None for member in preview.members):
+        return "depth factor", "width factor"
+    return "blocks by stage", "channels by stage"
+
+
+def _dimension_cells(member: GridMemberRecord) -> tuple[str, str]:
+    network = member.built_network
+    if isinstance(network, BuiltNetwork):
+        return f"{network.depth:.3g}", f"{network.width:.3g}"
+    return join_numbers(member.depths), join_numbers(member.widths)
 
 
 def compare_with_published(config: Config) -> list[NetworkComparison]:

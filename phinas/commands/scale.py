@@ -60,6 +60,10 @@ def scale(
     baseline of the run in DIRECTORY. Only scaling options, --time-budget (of the scaling) and --set
     can then be used. Without DIRECTORY, scales the network of --baseline on the images of --data,
     as a new run in --out.
+
+    --baseline also accepts a function that builds your own PyTorch network, such as
+    path/to/file.py:build. It is called as build(depth=..., width=..., resolution=..., classes=...,
+    channels=...) with factors of depth and width, which it rounds itself.
     """
     from phinas.pipeline import run_next_stage, run_stages
 

@@ -17,6 +17,7 @@ from phinas.experiment.artifacts.onnx_metadata import OnnxAccuracy
 from phinas.experiment.errors import InputError, NoResultError
 from phinas.space.interchange.onnx_export import ExportError
 from phinas.space.interchange.standalone import StandaloneInput, write_standalone
+from phinas.space.network import ScalableNetwork
 from phinas.space.spec import ArchSpec
 from phinas.training.data.image_transform import ImageTransform
 from phinas.training.engine.weights_io import load_weights
@@ -36,7 +37,7 @@ class NetworkToExport:
         weights: The weights that the user named; None: those of `trained`, or random ones.
     """
 
-    spec: ArchSpec
+    spec: ScalableNetwork
     trained: TrainedNetworkFiles | None
     weights: str | None
 
@@ -50,7 +51,8 @@ class NetworkToExport:
             torch.manual_seed(0)
             model = self.spec.build()
         if self.weights is not None:
-            load_weights(model, resolve_weights_path(self.weights), spec=self.spec)
+            spec = _require_stages(self.spec)
+            load_weights(model, resolve_weights_path(self.weights), spec=spec)
         elif self.trained is not None:
             load_weights(model, self.trained.weights)
         return model.eval()
@@ -94,7 +96,7 @@ def write_network(
         on_progress(0, 1, "the file, and its comparison with the network on real images")
     try:
         if to in ("timm", "torchvision"):
-            return Exported(*write_state_dict(model, network.spec, path, tool=to))
+            return Exported(*write_state_dict(model, _require_stages(network.spec), path, tool=to))
         if to == "torch":
             return Exported(largest_relative_difference=_write_standalone(model, network, path))
         difference, accuracy = write_onnx_file(
@@ -121,11 +123,18 @@ def write_network(
         ) from None
 
 
+def _require_stages(network: ScalableNetwork) -> ArchSpec:
+    """Raises InputError for a network whose blocks are unknown."""
+    if not isinstance(network, ArchSpec):
+        raise InputError("--to: a network of a model builder can be exported to onnx only")
+    return network
+
+
 def _write_standalone(model: nn.Module, network: NetworkToExport, path: Path) -> float:
     """Write a Python file; the largest relative difference, on images where it can read them."""
-    trained = network.trained
+    trained, spec = network.trained, _require_stages(network.spec)
     if trained is None:
-        return write_standalone(model, network.spec, path)
+        return write_standalone(model, spec, path)
     images = [
         image
         for batch in image_batches(trained.preprocessing, trained.data)
@@ -140,7 +149,7 @@ def _write_standalone(model: nn.Module, network: NetworkToExport, path: Path) ->
             image.save(image_path)
         return write_standalone(
             model,
-            network.spec,
+            spec,
             path,
             inputs=StandaloneInput(
                 trained.preprocessing,

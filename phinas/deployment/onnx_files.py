@@ -33,7 +33,7 @@ from phinas.space.interchange.onnx_export import (
 )
 from phinas.space.interchange.onnx_quantization import quantize_onnx
 from phinas.space.interchange.partial_files import partial_files
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network
 from phinas.training.data.image_transform import ImageTransform
 from phinas.training.data.prepared_dataset import read_prepared
 from phinas.training.engine.evaluate import evaluate_test_split
@@ -62,7 +62,7 @@ class OnnxSettings:
 
 def write_onnx_file(
     model: nn.Module,
-    spec: ArchSpec,
+    spec: Network,
     trained: TrainedNetworkFiles | None,
     path: Path,
     *,
@@ -108,7 +108,7 @@ class _Writer:
     def __init__(
         self,
         model: nn.Module,
-        spec: ArchSpec,
+        spec: Network,
         trained: TrainedNetworkFiles | None,
         with_preprocessing: bool,
     ) -> None:

@@ -18,7 +18,7 @@ from phinas.experiment.run_dir import RunDir
 from phinas.network_source import split_run_name
 from phinas.space.closest_name import suggest_name
 from phinas.space.loading import path_exists
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 from phinas.space.yaml_io import YamlError, read_yaml
 
 
@@ -35,7 +35,7 @@ class TrainedNetworkFiles:
         origin: The training that the weights are from; None where it is not recorded.
     """
 
-    spec: ArchSpec
+    spec: ScalableNetwork
     weights: Path
     classes: tuple[str, ...]
     preprocessing: Preprocessing

@@ -30,10 +30,9 @@ from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.race.search import make_race
-from phinas.space.network import Network
+from phinas.space.network import Network, ScalableNetwork
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
 from phinas.training.learning_rate_check import (
     check_recipe,
     check_title,
@@ -92,14 +91,14 @@ class TypicalNetworks:
             `GridFeasibility.note` and `FamilyFeasibility.notes`.
     """
 
-    base: ArchSpec
-    search: Sequence[ArchSpec] = ()
+    base: ScalableNetwork
+    search: Sequence[ScalableNetwork] = ()
     max_trials: int | None = None
-    reference: ArchSpec | None = None
-    scaled: ArchSpec | None = None
+    reference: ScalableNetwork | None = None
+    scaled: ScalableNetwork | None = None
     grid: Sequence[GridMember] = ()
-    validation: Sequence[ArchSpec] = ()
-    other_grids: tuple[tuple[ArchSpec, Sequence[GridMember]], ...] = ()
+    validation: Sequence[ScalableNetwork] = ()
+    other_grids: tuple[tuple[ScalableNetwork, Sequence[GridMember]], ...] = ()
     validation_range: tuple[int, int] = (0, 0)
     notes: tuple[str, ...] = ()
 
@@ -266,7 +265,7 @@ def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTra
 
 
 def _count_rate_check(
-    stage: CheckedStage, recipe: Recipe, center: ArchSpec, others: Sequence[ArchSpec]
+    stage: CheckedStage, recipe: Recipe, center: ScalableNetwork, others: Sequence[ScalableNetwork]
 ) -> list[ExpectedTrainings]:
     """The check of the learning rate of a stage. Empty where there is none."""
     if not recipe.check_rates:

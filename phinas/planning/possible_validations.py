@@ -14,16 +14,17 @@ from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.race.centroid import estimate_coefficients
 from phinas.scaling_search.validation.controls import Control, make_controls, read_controls
 from phinas.scaling_search.validation.validate import members_to_train
-from phinas.space.spec import ArchSpec, SpecError
+from phinas.space.network import ScalableNetwork
+from phinas.space.spec import SpecError
 
 
 def possible_validations(
     config: Config,
     family: FamilyFeasibility,
     *,
-    grids: Sequence[tuple[ArchSpec, Sequence[GridMember]]],
+    grids: Sequence[tuple[ScalableNetwork, Sequence[GridMember]]],
     data: ImageProperties | None,
-) -> list[list[ArchSpec]]:
+) -> list[list[ScalableNetwork]]:
     """The networks of the validation for several coefficients, the fewest first.
 
     Rounding makes some members equal, and some controls. So the number depends on the coefficients
@@ -37,7 +38,7 @@ def possible_validations(
         data: The images, or None.
     """
     limit = max_resolution(config, data)
-    examples: list[tuple[ArchSpec, Sequence[GridMember], GridMember]] = []
+    examples: list[tuple[ScalableNetwork, Sequence[GridMember], GridMember]] = []
     if len(grids) == 1:
         (scaled, grid) = grids[0]
         examples = [(scaled, grid, member) for member in farthest_point_sample(list(grid), 3)]
@@ -66,7 +67,10 @@ def possible_validations(
 
 
 def _coefficients_of_winner(
-    baseline: ArchSpec, section: ScalingSection, members: Sequence[GridMember], winner: GridMember
+    baseline: ScalableNetwork,
+    section: ScalingSection,
+    members: Sequence[GridMember],
+    winner: GridMember,
 ) -> Coefficients:
     """The coefficients that follow if a network is certainly the best of a grid."""
     return estimate_coefficients(
@@ -77,7 +81,9 @@ def _coefficients_of_winner(
     ).coefficients
 
 
-def _validation_networks(config: Config, family: FamilyFeasibility, limit: float) -> list[ArchSpec]:
+def _validation_networks(
+    config: Config, family: FamilyFeasibility, limit: float
+) -> list[ScalableNetwork]:
     """The members and controls that are trained.
 
     Where the coefficients are still to be found, examples stand for them.

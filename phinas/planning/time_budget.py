@@ -68,7 +68,7 @@ class _Step:
     per_class: int = 0
 
 
-# "What a run costs" in the README describes the same steps.
+# docs/how_to/time_budget.md describes the same steps.
 _STEPS = (
     _Step("images", 10_000, per_class=200),
     _Step("trials", 40),

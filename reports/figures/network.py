@@ -9,7 +9,7 @@ from phinas.space.spec import ArchSpec
 
 def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
     spec = run_data.baseline_spec
-    if spec is None:
+    if not isinstance(spec, ArchSpec):
         return None
     return ReportFigure(
         draw_networks([("baseline", spec)], compact=compact, show_titles=False), _make_caption(spec)

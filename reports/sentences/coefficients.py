@@ -134,6 +134,8 @@ def _describe_more_trainings(race: RaceRecord, run_data: RunData) -> str:
         num_tied=more.num_tied,
         gain=100 * more.gain,
         max_gain=100 * more.max_gain,
+        max_gain_of_grid=None if more.max_gain_of_grid is None else 100 * more.max_gain_of_grid,
+        grid_size=race.grid_size,
         can_rise=race.constraint == "measured" and race.grid_phi < _LARGE_PHI,
         large_phi=_LARGE_PHI,
     )

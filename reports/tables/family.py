@@ -2,7 +2,11 @@
 trained.
 """
 
-from phinas.reports.family_rows import ReportMember, compute_scale_factors
+from phinas.reports.family_rows import (
+    ReportMember,
+    compute_scale_factors,
+    stage_dimensions,
+)
 from phinas.reports.formatting import (
     ALPHA,
     BETA,
@@ -69,7 +73,7 @@ def _describe_saved_weights(run_data: RunData) -> str:
 
 def _make_row(row: ReportMember, run_data: RunData) -> list[Cell]:
     member = row.member
-    stages = member.spec.stages
+    depths, widths = stage_dimensions(member.spec)
     return [
         Cell(row.label),
         Cell(f"{member.phi:g}"),
@@ -78,8 +82,8 @@ def _make_row(row: ReportMember, run_data: RunData) -> list[Cell]:
         make_number_cell(member.ratio, 2),
         make_integer_cell(member.params),
         make_integer_cell(member.spec.resolution),
-        Cell(join_numbers([stage.depth for stage in stages])),
-        Cell(join_numbers([stage.width for stage in stages])),
+        Cell(join_numbers(depths) or EN_DASH),
+        Cell(join_numbers(widths) or EN_DASH),
         *(
             Cell(EN_DASH) if value is None else make_number_cell(value, 2)
             for value in compute_scale_factors(

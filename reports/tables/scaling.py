@@ -101,8 +101,8 @@ def _make_row(number: int, row: RacedMember) -> list[Cell]:
             Cell(format_interval(*interval), repr(interval[0]))
             for interval in row.intervals.values()
         ),
-        Cell(join_numbers(row.depths)),
-        Cell(join_numbers(row.widths)),
+        Cell(join_numbers(row.depths) or EN_DASH),
+        Cell(join_numbers(row.widths) or EN_DASH),
         make_integer_cell(row.resolution),
         make_integer_cell(row.flops),
         make_number_cell(row.ratio, 2),

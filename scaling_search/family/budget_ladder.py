@@ -28,9 +28,11 @@ from phinas.scaling_search.family.phi import (
     check_coefficients_grow,
     find_phi_interval,
     max_buildable_phi,
+    phi_tolerance,
     scale_to_phi,
     shortest_decimal,
 )
+from phinas.space.builders.built_network import BuiltNetwork
 from phinas.space.network import Network, NetworkT, ScalableNetwork
 
 CountedCost = Literal["flops", "params"]
@@ -128,18 +130,20 @@ def networks_around(
         network = scale_to_phi(baseline, coefficients, phi)
         return phi, network, cost_of(network)
 
+    min_interval = max(_MIN_INTERVAL, phi_tolerance(baseline))
     # The baseline is separate: its neighbors on either side may be rounded up or down from it.
     baseline_point = evaluate(0.0)
+    largest = evaluate(_first_above(limit, phi_range[1], lambda phi: evaluate(phi)[2], baseline))
     pending = [
-        (evaluate(phi_range[0]), evaluate(-_MIN_INTERVAL)),
+        (evaluate(phi_range[0]), evaluate(-min_interval)),
         (baseline_point, baseline_point),
-        (evaluate(_MIN_INTERVAL), evaluate(phi_range[1])),
+        (evaluate(min_interval), largest),
     ]
     while pending:
         left, right = pending.pop()
         yield left[0], left[2]
         yield right[0], right[2]
-        is_resolved = left[1] == right[1] or right[0] - left[0] < _MIN_INTERVAL
+        is_resolved = left[1] == right[1] or right[0] - left[0] < min_interval
         if (
             is_resolved
             or min(left[2], right[2]) > limit * _SEARCH_FACTOR
@@ -148,6 +152,20 @@ def networks_around(
             continue
         midpoint = evaluate((left[0] + right[0]) / 2)
         pending += [(left, midpoint), (midpoint, right)]
+
+
+def _first_above(
+    limit: float, max_phi: float, cost_of: Callable[[float], float], baseline: ScalableNetwork
+) -> float:
+    """A phi above which no network is near the limit: `max_phi`, but for a network that a user's
+    function builds a smaller one, since large ones take long to build.
+    """
+    phi = max_phi
+    if isinstance(baseline, BuiltNetwork):
+        phi = min(1.0, max_phi)
+        while phi < max_phi and cost_of(phi) <= limit * _SEARCH_FACTOR**2:
+            phi = min(2 * phi, max_phi)
+    return phi
 
 
 def check_reachable(

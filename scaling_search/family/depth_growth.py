@@ -10,7 +10,8 @@ Depth keeps at least its published part of the FLOPs, log 1.2 of log (1.2 * 1.1^
 stage still more than doubles, the members are far apart: from B0 to its phi 7 the published 1.2
 makes three and a half times the blocks. A finer ladder is the remedy then.
 
-A stage is a run of blocks with one width and resolution (`ArchSpec.group_depths`).
+A stage is a run of blocks with one width and resolution (`ArchSpec.group_depths`). The stages of a
+network that a user's function builds are not known; its factor of the depth stands for them.
 """
 
 import math
@@ -20,6 +21,7 @@ from itertools import pairwise
 
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import PAPER, Coefficients
+from phinas.space.network import ScalableNetwork
 from phinas.space.scaling import scale_depths
 from phinas.space.spec import ArchSpec
 
@@ -29,7 +31,7 @@ _PUBLISHED_DEPTH = math.log(PAPER.alpha) / math.log(PAPER.nominal)  # of the FLO
 
 
 def find_depth_jumps(
-    baseline: ArchSpec, coefficients: Coefficients, ladder: Sequence[float]
+    baseline: ScalableNetwork, coefficients: Coefficients, ladder: Sequence[float]
 ) -> list[float]:
     """Each phi whose network has more than twice the blocks of the one before in some stage.
 
@@ -38,13 +40,15 @@ def find_depth_jumps(
         coefficients: The compound coefficients.
         ladder: The phi of the family. Those below the baseline are left out.
     """
-    group_depths = baseline.canonicalize().group_depths
+    group_depths = baseline.canonicalize().group_depths if isinstance(baseline, ArchSpec) else None
 
-    def depths(phi: float) -> list[int]:
+    def depths(phi: float) -> Sequence[float]:
         factor = coefficients.factors(baseline.resolution, phi).depth
+        if group_depths is None:
+            return [factor]
         return scale_depths(group_depths, factor, rounding=coefficients.rounding)
 
-    steps = [(0.0, group_depths)]
+    steps: list[tuple[float, Sequence[float]]] = [(0.0, group_depths or [1.0])]
     steps += [(phi, depths(phi)) for phi in sorted(ladder) if phi > 0]
     return [
         phi
@@ -54,7 +58,7 @@ def find_depth_jumps(
 
 
 def limit_depth_growth(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     coefficients: Coefficients,
     find_ladder: Callable[[Coefficients], Sequence[float]],
 ) -> Coefficients:

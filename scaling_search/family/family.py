@@ -20,11 +20,11 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.budget_ladder import BudgetFit
 from phinas.scaling_search.family.phi import scale_to_phi
 from phinas.scaling_search.family.regularization import scale_regularization
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 
 
 def make_family(
-    baseline: ArchSpec, coefficients: Coefficients, ladder: Sequence[float]
+    baseline: ScalableNetwork, coefficients: Coefficients, ladder: Sequence[float]
 ) -> list[FamilyMember]:
     """B0, the baseline itself, and one member for each other phi of the ladder, by rising phi."""
     return _make_members(
@@ -33,7 +33,7 @@ def make_family(
 
 
 def make_budget_family(
-    baseline: ArchSpec, fits: Sequence[BudgetFit[ArchSpec]]
+    baseline: ScalableNetwork, fits: Sequence[BudgetFit[ScalableNetwork]]
 ) -> list[FamilyMember]:
     """B0 and one member for each fitted budget. A budget that the baseline meets is B0's."""
     return _make_members(baseline, [(fit.phi, fit.spec, fit) for fit in fits])
@@ -80,12 +80,13 @@ def require_complete_family(run: RunDir) -> None:
 
 
 def _make_members(
-    baseline: ArchSpec, entries: Sequence[tuple[float, ArchSpec, BudgetFit[ArchSpec] | None]]
+    baseline: ScalableNetwork,
+    entries: Sequence[tuple[float, ScalableNetwork, BudgetFit[ScalableNetwork] | None]],
 ) -> list[FamilyMember]:
     baseline_flops = baseline.cost().flops
 
     def member(
-        number: int, entry: tuple[float, ArchSpec, BudgetFit[ArchSpec] | None]
+        number: int, entry: tuple[float, ScalableNetwork, BudgetFit[ScalableNetwork] | None]
     ) -> FamilyMember:
         phi, spec, fit = entry
         if number != 0:
@@ -113,7 +114,7 @@ def _make_members(
     ]
 
 
-def _make_budget_record(fit: BudgetFit[ArchSpec] | None) -> BudgetRecord | None:
+def _make_budget_record(fit: BudgetFit[ScalableNetwork] | None) -> BudgetRecord | None:
     if fit is None:
         return None
     low, high = fit.phi_interval

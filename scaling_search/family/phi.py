@@ -15,6 +15,7 @@ from dataclasses import replace
 from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import Coefficients
+from phinas.space.builders.built_network import BuiltNetwork
 from phinas.space.network import NetworkT, ScalableNetwork
 from phinas.space.spec import SpecError
 
@@ -22,6 +23,8 @@ from phinas.space.spec import SpecError
 # FLOPs
 MAX_PHI = 20.0
 _TOLERANCE = 1e-9
+# Of a network that a user's function builds, which takes 0.05 to 0.5 s.
+_BUILDER_TOLERANCE = 1e-3
 
 
 def scale_to_phi(baseline: NetworkT, coefficients: Coefficients, phi: float) -> NetworkT:
@@ -42,7 +45,7 @@ def scale_to_phi(baseline: NetworkT, coefficients: Coefficients, phi: float) -> 
 def find_phi_interval(
     baseline: ScalableNetwork, coefficients: Coefficients, phi: float
 ) -> Interval:
-    """All phi with the network of `phi`, to 1e-9, from -MAX_PHI to MAX_PHI."""
+    """All phi with the network of `phi`, to `phi_tolerance`, from -MAX_PHI to MAX_PHI."""
     network_id = scale_to_phi(baseline, coefficients, phi).network_id
 
     def is_equivalent(other_phi: float) -> bool:
@@ -56,16 +59,31 @@ def find_phi_interval(
     crosses_zero = phi == 0 or is_equivalent(0.0)
     low = -MAX_PHI if phi < 0 or crosses_zero else 0.0
     high = MAX_PHI if phi > 0 or crosses_zero else 0.0
-    return find_boundary(is_equivalent, phi, low), find_boundary(is_equivalent, phi, high)
+    tolerance = phi_tolerance(baseline)
+    return (
+        find_boundary(is_equivalent, phi, low, tolerance=tolerance),
+        find_boundary(is_equivalent, phi, high, tolerance=tolerance),
+    )
 
 
-def find_boundary(is_equivalent: Callable[[float], bool], inside: float, outside: float) -> float:
-    """The last phi, to 1e-9, from `inside` towards `outside` that satisfies `is_equivalent`, by
-    bisection.
+def phi_tolerance(baseline: ScalableNetwork) -> float:
+    """To how much the ends of intervals of phi are found."""
+    return _BUILDER_TOLERANCE if isinstance(baseline, BuiltNetwork) else _TOLERANCE
+
+
+def find_boundary(
+    is_equivalent: Callable[[float], bool],
+    inside: float,
+    outside: float,
+    *,
+    tolerance: float = _TOLERANCE,
+) -> float:
+    """The last phi, to `tolerance`, from `inside` towards `outside` that satisfies `is_equivalent`,
+    by bisection.
     """
     if is_equivalent(outside):
         return outside
-    while abs(outside - inside) > _TOLERANCE:
+    while abs(outside - inside) > tolerance:
         midpoint = (inside + outside) / 2
         if is_equivalent(midpoint):
             inside = midpoint

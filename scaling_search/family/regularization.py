@@ -16,6 +16,7 @@ network overfits less; they are 0 from -3.5 on.
 from bisect import bisect_right
 from dataclasses import replace
 
+from phinas.space.network import NetworkT
 from phinas.space.presets import EFFICIENTNET
 from phinas.space.spec import ArchSpec
 
@@ -24,13 +25,16 @@ PUBLISHED_PHI = (0.0, 0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0)
 MAX_DROPOUT = 0.9
 
 
-def scale_regularization(spec: ArchSpec, phi: float) -> ArchSpec:
-    """A network of the family with the dropout and stochastic depth for its phi.
+def scale_regularization(spec: NetworkT, phi: float) -> NetworkT:
+    """A network of the family with the dropout and stochastic depth for its phi. A network that a
+    user's function builds keeps what that function gives it.
 
     Args:
         spec: With the baseline's dropout and stochastic depth.
         phi: Of the network.
     """
+    if not isinstance(spec, ArchSpec):
+        return spec
     multiple = published_dropout_multiple(abs(phi))
     if phi >= 0:
         return replace(spec, dropout=_round_probability(spec.dropout * multiple))

@@ -6,15 +6,10 @@ import math
 from dataclasses import dataclass
 
 from phinas.experiment.schema.config import ScalingSection
-from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import interval_midpoint
-from phinas.scaling_search.grid.resolutions import (
-    feasible_resolutions,
-    limit_resolution,
-    solve_resolution,
-)
+from phinas.scaling_search.grid.resolutions import feasible_resolutions, limit_resolution
 from phinas.scaling_search.grid.rounding_intervals import RoundingInterval
-from phinas.space.cost_by_resolution import flops_at
+from phinas.scaling_search.grid.shape_grid import ShapeGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +36,21 @@ class Candidate:
 
 
 def make_candidates(
-    depth_width_grid: DepthWidthGrid, flops_multiple: float, resolution_range: tuple[int, int]
+    shape_grid: ShapeGrid, flops_multiple: float, resolution_range: tuple[int, int]
 ) -> list[Candidate]:
     """A candidate for each shape of the grid.
 
     Args:
         resolution_range: The smallest and the largest feasible resolution in px.
     """
-    base_flops = depth_width_grid.base_flops
+    base_flops = shape_grid.base_flops
     target = flops_multiple * base_flops
     candidates = []
-    for width in depth_width_grid.distinct_widths:
-        for depth in depth_width_grid.distinct_depths:
-            flops_per_pixel = depth_width_grid.flops_per_pixel(depth, width)
-            resolution = solve_resolution(flops_per_pixel, target, *resolution_range)
+    for width in shape_grid.distinct_widths:
+        for depth in shape_grid.distinct_depths:
+            resolution = shape_grid.solve_resolution(depth, width, target, *resolution_range)
             ratio, min_ratio, max_ratio = (
-                flops_at(flops_per_pixel, size) / base_flops
+                shape_grid.flops(depth, width, size) / base_flops
                 for size in (resolution, *resolution_range)
             )
             error = abs(ratio / flops_multiple - 1)

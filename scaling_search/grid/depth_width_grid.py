@@ -7,6 +7,7 @@ from dataclasses import replace
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.grid_member import GridMember
+from phinas.scaling_search.grid.resolutions import solve_resolution
 from phinas.scaling_search.grid.rounding_intervals import (
     RoundingInterval,
     Sizes,
@@ -81,6 +82,19 @@ class DepthWidthGrid:
                 self._baseline.resize(self._baseline_sizes[0], width.sizes)
             )
         return self._costs[width.sizes].flops_per_pixel(self._stage_depths[depth.sizes])
+
+    def flops(self, depth: RoundingInterval, width: RoundingInterval, resolution: int) -> float:
+        """The FLOPs of the network with these dimensions."""
+        return flops_at(self.flops_per_pixel(depth, width), resolution)
+
+    def solve_resolution(
+        self, depth: RoundingInterval, width: RoundingInterval, target: float, low: int, high: int
+    ) -> int:
+        """As `phinas.scaling_search.grid.resolutions.solve_resolution`."""
+        flops_per_pixel = self.flops_per_pixel(depth, width)
+        return solve_resolution(
+            lambda resolution: flops_at(flops_per_pixel, resolution), target, low, high
+        )
 
     def member(
         self, depth: RoundingInterval, width: RoundingInterval, resolution: int

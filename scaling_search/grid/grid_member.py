@@ -9,11 +9,14 @@ different networks: the one with more blocks in one stage has no fewer in any ot
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.artifacts.coefficients_file import GridMemberRecord
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
+from phinas.space.builders.built_network import BuiltNetwork
+from phinas.space.network import ScalableNetwork
 from phinas.space.spec import ArchSpec
 
 
@@ -25,8 +28,8 @@ class GridMember:
     this network, the next one outside does not.
 
     Attributes:
-        spec: In its simplest form (`ArchSpec.canonicalize`), so that the stages of all members
-            correspond.
+        spec: The network. One of stages is in its simplest form (`ArchSpec.canonicalize`), so that
+            the stages of all members correspond.
         flops: Multiply-adds per image.
         ratio: FLOPs over the baseline's.
         alpha: The interval of depth factors that round to it.
@@ -34,7 +37,7 @@ class GridMember:
         gamma: The same for resolution.
     """
 
-    spec: ArchSpec
+    spec: ScalableNetwork
     flops: int
     ratio: float
     alpha: Interval
@@ -60,11 +63,29 @@ class GridMember:
             beta=self.beta,
             gamma=self.gamma,
             resolution=self.spec.resolution,
-            depths=tuple(stage.depth for stage in self.spec.stages),
-            widths=tuple(stage.width for stage in self.spec.stages),
-            stem_width=self.spec.stem_width,
-            head_width=self.spec.head_width,
+            **_dimensions(self.spec),
         )
+
+
+def _dimensions(network: ScalableNetwork) -> dict[str, Any]:
+    """The fields of GridMemberRecord from which `make_grid_spec` of the reports makes the network
+    again.
+    """
+    if isinstance(network, ArchSpec):
+        return {
+            "depths": tuple(stage.depth for stage in network.stages),
+            "widths": tuple(stage.width for stage in network.stages),
+            "stem_width": network.stem_width,
+            "head_width": network.head_width,
+        }
+    assert isinstance(network, BuiltNetwork)
+    return {
+        "depths": (),
+        "widths": (),
+        "stem_width": 0,
+        "head_width": 0,
+        "built_network": network,
+    }
 
 
 def describe_constraint(section: ScalingSection) -> str:

@@ -18,19 +18,19 @@ from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.candidates import make_candidates, suggest_changes
-from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
+from phinas.scaling_search.grid.grid_shapes import make_shape_grid
 from phinas.scaling_search.grid.nominal import nominal_grid
 from phinas.scaling_search.grid.resolutions import (
     adapt_section,
     check_resolution_range,
     feasible_resolutions,
 )
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
 
 
 def make_grid(
-    baseline: ArchSpec, section: ScalingSection, *, max_resolution: float = math.inf
+    baseline: ScalableNetwork, section: ScalingSection, *, max_resolution: float = math.inf
 ) -> list[GridMember]:
     """Every distinct network that satisfies the constraint, by rising alpha, beta, gamma.
 
@@ -50,11 +50,11 @@ def make_grid(
         return nominal_grid(baseline, section, max_resolution=max_resolution).members
     phi = section.compared_phi
     section = _raise_to_phi(section)
-    depth_width_grid = DepthWidthGrid(baseline, section)
+    shape_grid = make_shape_grid(baseline, section)
     resolution_range = feasible_resolutions(
         baseline.resolution, section, max_resolution=max_resolution
     )
-    candidates = make_candidates(depth_width_grid, section.flops_multiple, resolution_range)
+    candidates = make_candidates(shape_grid, section.flops_multiple, resolution_range)
     near_target = [
         candidate for candidate in candidates if candidate.relative_error <= section.max_deviation
     ]
@@ -68,9 +68,11 @@ def make_grid(
             f"{describe_constraint(section)}; {suggestion}"
         )
     members = [
-        depth_width_grid.member(candidate.depth, candidate.width, candidate.resolution)
+        shape_grid.member(candidate.depth, candidate.width, candidate.resolution)
         for candidate in near_target
     ]
+    # A model builder may make one network of two depths or widths.
+    members = list({member.spec.network_id: member for member in reversed(members)}.values())
     roots = [
         replace(
             member,

@@ -15,12 +15,13 @@ from itertools import islice
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
-from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
+from phinas.scaling_search.grid.grid_shapes import make_shape_grid
 from phinas.scaling_search.grid.resolutions import adapt_section, limit_resolution
 from phinas.scaling_search.grid.rounding_intervals import Sizes, grid_factors
+from phinas.space.network import ScalableNetwork
 from phinas.space.scaling import round_resolution
-from phinas.space.spec import MAX_RESOLUTION, ArchSpec
+from phinas.space.spec import MAX_RESOLUTION
 
 MAX_TRIPLES = 200_000  # a few seconds
 _EQUAL_COST_TOLERANCE = 0.1  # relative; the warning counts the triples within it
@@ -66,7 +67,7 @@ class NominalGrid:
 
 
 def nominal_grid(
-    baseline: ArchSpec, section: ScalingSection, *, max_resolution: float = math.inf
+    baseline: ScalableNetwork, section: ScalingSection, *, max_resolution: float = math.inf
 ) -> NominalGrid:
     """The grid of `constraint: nominal`.
 
@@ -77,15 +78,15 @@ def nominal_grid(
         InputError: Fewer than two networks satisfy the constraint, or there are too many triples.
     """
     section = adapt_section(section, baseline.resolution, max_resolution=max_resolution)
-    depth_width_grid = DepthWidthGrid(baseline, section)
+    shape_grid = make_shape_grid(baseline, section)
     resolution_limit = min(limit_resolution(section, max_resolution=max_resolution), MAX_RESOLUTION)
     members: dict[tuple[Sizes, Sizes, int], GridMember] = {}
     ratios: list[float] = []
     num_too_large = 0
     for alpha, beta, gamma in _checked_triples(section):
         depth, width, resolution = (
-            depth_width_grid.depths[alpha],
-            depth_width_grid.widths[beta],
+            shape_grid.depths[alpha],
+            shape_grid.widths[beta],
             round_resolution(baseline.resolution * gamma),
         )
         if resolution > resolution_limit:
@@ -93,7 +94,7 @@ def nominal_grid(
             continue
         key = depth.sizes, width.sizes, resolution
         if key not in members:
-            members[key] = depth_width_grid.member(depth, width, resolution)
+            members[key] = shape_grid.member(depth, width, resolution)
         ratios.append(members[key].ratio)
     if len(members) < 2:
         raise InputError(_too_few_message(section, len(members), num_too_large, resolution_limit))

@@ -2,11 +2,11 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.scaling import TOLERANCE_WITHOUT_RESOLUTION, ScalingSection
-from phinas.space.cost_by_resolution import FlopsPerPixel, flops_at
 from phinas.space.spec import MAX_RESOLUTION
 
 
@@ -102,17 +102,13 @@ def feasible_resolutions(
     )
 
 
-def solve_resolution(flops_per_pixel: FlopsPerPixel, target: float, low: int, high: int) -> int:
+def solve_resolution(flops: Callable[[int], float], target: float, low: int, high: int) -> int:
     """The resolution from `low` to `high` px whose FLOPs are nearest to `target`; of resolutions
     with equal FLOPs, the largest.
 
     FLOPs never fall as the resolution rises. After a stem of stride 2 an odd resolution has the
     FLOPs of the next even one.
     """
-
-    def flops(resolution: int) -> int:
-        return flops_at(flops_per_pixel, resolution)
-
     # The largest resolution within the target, or `low`.
     nearest = low + bisect_right(range(low + 1, high + 1), target, key=flops)
     if nearest < high and abs(flops(nearest) - target) > abs(flops(nearest + 1) - target):

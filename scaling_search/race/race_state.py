@@ -7,7 +7,7 @@ estimated without them.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -103,40 +103,14 @@ class RaceState:
     def of(cls, race: Race, finished: Results) -> "RaceState":
         members = range(race.num_members)
         failed, diverged = failed_members(finished), diverged_runs(race, finished)
-        adjusted = {
-            run: value - race.flops_adjustment(run.member)
-            for run, value in finished.items()
-            if value is not None and run not in diverged
-        }
-        seed_results, short_seed = [], None
-        for seed in range(race.num_seeds):
-            rows = [
-                member for member in members if TrainingRun(member, seed, race.epochs) in adjusted
-            ]
-            values = tuple(adjusted[TrainingRun(member, seed, race.epochs)] for member in rows)
-            if rows:
-                short_seed = 0 if seed == 0 else short_seed
-                seed_results.append(SeedResults(tuple(rows), values))
-        short_scores = None
-        if race.short_epochs < race.epochs:
-            short_scores = [
-                adjusted.get(TrainingRun(member, 0, race.short_epochs)) for member in members
-            ]
+        adjusted = _adjusted_scores(race, finished, diverged)
         coordinates = None if race.coordinates is None else np.array(race.coordinates)
         candidates = _leader_candidates(race, finished, adjusted)
         group = list(members)
         overall: Posterior | None = None
         posteriors: dict[int, Posterior] = {}
         while True:
-            posterior = fit_posterior(
-                seed_results,
-                race.num_members,
-                short_scores=short_scores,
-                short_seed=short_seed,
-                coordinates=coordinates,
-                group=group,
-                min_noise_std=race.score_step,
-            )
+            posterior = _fit(race, adjusted, coordinates=coordinates, group=group)
             overall = overall or posterior
             posteriors |= dict.fromkeys(group, posterior)
             means = posterior.mean()
@@ -160,6 +134,71 @@ class RaceState:
             frozenset(failed),
             diverged,
         )
+
+
+def posterior_with_others(race: Race, finished: Results, other_coordinates: Floats) -> Posterior:
+    """The posterior of the members, with one spread, and after them of networks that have not been
+    trained.
+
+    Args:
+        other_coordinates: Of these networks, as those of the race.
+    """
+    coordinates = np.concatenate([np.array(race.coordinates), other_coordinates])
+    adjusted = _adjusted_scores(race, finished, diverged_runs(race, finished))
+    return _fit(race, adjusted, coordinates=coordinates)
+
+
+def _adjusted_scores(
+    race: Race, finished: Results, diverged: Collection[TrainingRun]
+) -> dict[TrainingRun, float]:
+    """The scores that count, adjusted for FLOPs."""
+    return {
+        run: value - race.flops_adjustment(run.member)
+        for run, value in finished.items()
+        if value is not None and run not in diverged
+    }
+
+
+def _fit(
+    race: Race,
+    adjusted: Mapping[TrainingRun, float],
+    *,
+    coordinates: Floats | None,
+    group: Sequence[int] | None = None,
+) -> Posterior:
+    """The posterior after these trainings.
+
+    Args:
+        coordinates: Of the members, and of any networks without a training after them.
+        group: See `fit_posterior`.
+    """
+    num_networks = race.num_members if coordinates is None else len(coordinates)
+    seed_results, short_seed = [], None
+    for seed in range(race.num_seeds):
+        rows = [
+            member
+            for member in range(race.num_members)
+            if TrainingRun(member, seed, race.epochs) in adjusted
+        ]
+        values = tuple(adjusted[TrainingRun(member, seed, race.epochs)] for member in rows)
+        if rows:
+            short_seed = 0 if seed == 0 else short_seed
+            seed_results.append(SeedResults(tuple(rows), values))
+    short_scores = None
+    if race.short_epochs < race.epochs:
+        short_scores = [
+            adjusted.get(TrainingRun(network, 0, race.short_epochs))
+            for network in range(num_networks)
+        ]
+    return fit_posterior(
+        seed_results,
+        num_networks,
+        short_scores=short_scores,
+        short_seed=short_seed,
+        coordinates=coordinates,
+        group=group,
+        min_noise_std=race.score_step,
+    )
 
 
 def _leader_candidates(

@@ -143,6 +143,7 @@ def _make_more_trainings_record(value: ValueOfMore | None) -> MoreTrainings | No
         num_tied=value.ties - 1,
         gain=value.gain,
         max_gain=value.max_gain,
+        max_gain_of_grid=value.max_gain_of_grid,
     )
 
 

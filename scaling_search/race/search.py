@@ -8,13 +8,17 @@ both scores are recorded.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors import Executor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import ScalingSection
 from phinas.experiment.seeds import derive_seed
+from phinas.experiment.statistics.posterior import Floats
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import GridMember
@@ -28,11 +32,13 @@ from phinas.scaling_search.race.scaling_result import ScalingResult
 from phinas.scaling_search.race.synthetic_accuracy import scaling_factors
 from phinas.scaling_search.race.training_queue import Evaluator, ProgressCallback, TrainingQueue
 from phinas.scaling_search.race.value_of_more import value_of_more_trainings
-from phinas.space.spec import ArchSpec
+from phinas.space.network import ScalableNetwork
+
+_MAX_OTHER_MEMBERS = 48  # of which a posterior is computed; it takes a fraction of a second
 
 
 def search_coefficients(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     section: ScalingSection,
     *,
     seed: int,
@@ -111,7 +117,10 @@ def search_coefficients(
             baseline, queue.best_measurement(raced_members[race_result.winner].spec.network_id)
         ),
         value_of_more=value_of_more_trainings(
-            race, results, round(race_result.epochs_spent / race.epochs)
+            race,
+            results,
+            round(race_result.epochs_spent / race.epochs),
+            other_coordinates=_other_coordinates(grid, raced_members, baseline),
         ),
     )
 
@@ -125,7 +134,7 @@ def continues_trainings(section: ScalingSection, *, can_pause: bool) -> bool:
 
 def make_race(
     raced_members: list[GridMember],
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     section: ScalingSection,
     *,
     can_pause: bool,
@@ -135,11 +144,7 @@ def make_race(
     Early elimination is off where `max_budget_fraction` is too small for a short training of
     each member and two full ones.
     """
-    base = baseline.canonicalize()
-    coordinates = tuple(
-        tuple(math.log(factor) for factor in scaling_factors(member.spec, base))
-        for member in raced_members
-    )
+    coordinates = tuple(map(tuple, _coordinates(raced_members, baseline)))
     mean_flops = math.exp(
         sum(math.log(member.flops) for member in raced_members) / len(raced_members)
     )
@@ -168,7 +173,7 @@ def make_race(
 
 def _select_members(
     grid: list[GridMember],
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     section: ScalingSection,
     *,
     seed: int,
@@ -182,10 +187,7 @@ def _select_members(
     count = min(section.max_grid_members, len(grid))
     if section.strategy == "grid" or count == len(grid):
         return farthest_point_sample(grid, count)
-    base = baseline.canonicalize()
-    coordinates = [
-        [math.log(factor) for factor in scaling_factors(member.spec, base)] for member in grid
-    ]
+    coordinates = _coordinates(grid, baseline)
     # how the trainings are run has no effect on their number of epochs
     short_epochs = make_race(grid[:count], baseline, section, can_pause=False).short_epochs
     scores: dict[int, float] = {}
@@ -202,7 +204,25 @@ def _select_members(
     return [grid[position] for position in sorted(scores)]
 
 
-def _chance(baseline: ArchSpec, best: Measurement | None) -> float | None:
+def _coordinates(members: Sequence[GridMember], baseline: ScalableNetwork) -> list[list[float]]:
+    """log alpha, log beta and log gamma of each member."""
+    base = baseline.canonicalize()
+    return [
+        [math.log(factor) for factor in scaling_factors(member.spec, base)] for member in members
+    ]
+
+
+def _other_coordinates(
+    grid: Sequence[GridMember], raced_members: Sequence[GridMember], baseline: ScalableNetwork
+) -> Floats:
+    """The coordinates of members that do not race: of all, or of many that represent them."""
+    raced_ids = {member.spec.network_id for member in raced_members}
+    others = [member for member in grid if member.spec.network_id not in raced_ids]
+    others = farthest_point_sample(others, _MAX_OTHER_MEMBERS)
+    return np.array(_coordinates(others, baseline)).reshape(-1, 3)
+
+
+def _chance(baseline: ScalableNetwork, best: Measurement | None) -> float | None:
     """The score of guessing, if that of the best network is not significantly higher."""
     chance = 1 / baseline.classes
     if best is None or best.sampling_error is None or best.interval()[0] > chance:

@@ -27,7 +27,8 @@ from phinas.experiment.executors import Job
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.seeds import derive_seed
-from phinas.space.network import Network
+from phinas.space.builders.built_network import BuiltNetwork
+from phinas.space.network import Network, ScalableNetwork, network_from_dict
 from phinas.space.spec import ArchSpec
 
 _LEARNING_EXPONENT, _REFERENCE_EPOCHS = 0.7, 10
@@ -76,7 +77,9 @@ class SyntheticAccuracyModel:
         if self.complementarity < 0:
             raise ValueError(f"complementarity: {self.complementarity} is below 0")
 
-    def expected_accuracy(self, spec: ArchSpec, baseline: ArchSpec, epochs: int) -> float:
+    def expected_accuracy(
+        self, spec: ScalableNetwork, baseline: ScalableNetwork, epochs: int
+    ) -> float:
         """Accuracy after `epochs` (with their own full schedule), without noise."""
         depth, width, resolution = scaling_factors(spec, baseline)
         name = spec.network_id
@@ -107,7 +110,9 @@ class SyntheticAccuracyModel:
         )
         return mean ** (-1 / self.complementarity)
 
-    def sample_accuracy(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> float:
+    def sample_accuracy(
+        self, spec: ScalableNetwork, baseline: ScalableNetwork, epochs: int, seed: int
+    ) -> float:
         """The accuracy of one training."""
         return _clip_to_fraction(
             self.expected_accuracy(spec, baseline, epochs)
@@ -125,7 +130,9 @@ class SyntheticAccuracyModel:
             "seed", self.model_seed, epochs, seed
         )
 
-    def best_index(self, specs: Sequence[ArchSpec], baseline: ArchSpec, epochs: int) -> int:
+    def best_index(
+        self, specs: Sequence[ScalableNetwork], baseline: ScalableNetwork, epochs: int
+    ) -> int:
         """The position of the network with the highest expected accuracy."""
         return max(
             range(len(specs)),
@@ -146,10 +153,19 @@ class SyntheticAccuracyModel:
         return Job(job_key(function, payload), function, payload, _LIMIT_SECONDS)
 
 
-def scaling_factors(spec: ArchSpec, baseline: ArchSpec) -> tuple[float, float, float]:
+def scaling_factors(spec: ScalableNetwork, baseline: ScalableNetwork) -> tuple[float, float, float]:
     """The factors of depth (number of blocks), width (geometric mean over the stages) and
-    resolution from the baseline to a network that was scaled from it.
+    resolution from the baseline to a network that was scaled from it. Those of a network that a
+    user's function builds are before its rounding.
     """
+    if isinstance(spec, BuiltNetwork) and isinstance(baseline, BuiltNetwork):
+        return (
+            spec.depth / baseline.depth,
+            spec.width / baseline.width,
+            spec.resolution / baseline.resolution,
+        )
+    assert isinstance(spec, ArchSpec)
+    assert isinstance(baseline, ArchSpec)
     if len(spec.stages) != len(baseline.stages):
         raise ValueError(
             "stages: the network has another number of stages than the baseline, so it was not "
@@ -178,7 +194,7 @@ def evaluate_network(
         **{**model, "dimension_weights": tuple(model["dimension_weights"])}
     )
     accuracy = accuracy_model.sample_accuracy(
-        ArchSpec.from_dict(spec), ArchSpec.from_dict(baseline), epochs, seed
+        network_from_dict(spec), network_from_dict(baseline), epochs, seed
     )
     return Measurement(accuracy, split="synthetic", seed=seed, epochs=epochs).to_dict()
 

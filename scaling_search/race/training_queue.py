@@ -12,8 +12,7 @@ from phinas.experiment.seeds import derive_seed
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.race.race import TrainingRun
-from phinas.space.network import Network
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network, ScalableNetwork
 
 
 class MakeJob(Protocol):
@@ -58,7 +57,7 @@ class TrainingQueue:
 
     def __init__(
         self,
-        baseline: ArchSpec,
+        baseline: ScalableNetwork,
         section: ScalingSection,
         seed: int,
         trial_store: TrialStore,

@@ -32,6 +32,7 @@ from phinas.scaling_search.validation.skip_reason import find_image_size_skip
 from phinas.space.cost import Cost
 from phinas.space.interchange.library_models import library_name
 from phinas.space.loading import load_spec
+from phinas.space.network import ScalableNetwork
 from phinas.space.presets import PRESETS
 from phinas.space.spec import ArchSpec, SpecError
 from phinas.space.yaml_io import YamlError, read_yaml
@@ -61,7 +62,7 @@ class ControlDefinition:
     kind: ControlKind
     source: str = ""
     coefficients: Coefficients | None = None
-    spec: ArchSpec | None = None
+    spec: ScalableNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Control:
     definition: ControlDefinition
     family_member: FamilyMember | None = None
     phi: float | None = None
-    spec: ArchSpec | None = None
+    spec: ScalableNetwork | None = None
     cost: Cost | None = None
     ratio: float | None = None
     skip: SkipReason | None = None
@@ -103,7 +104,7 @@ def read_controls(names: Sequence[str]) -> list[ControlDefinition]:
 
 def make_controls(
     definitions: Sequence[ControlDefinition],
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     trained_members: Sequence[FamilyMember],
     *,
     rounding: Coefficients,
@@ -136,7 +137,7 @@ def make_controls(
     return controls
 
 
-def find_nearest_phi(baseline: ArchSpec, coefficients: Coefficients, flops: float) -> float:
+def find_nearest_phi(baseline: ScalableNetwork, coefficients: Coefficients, flops: float) -> float:
     """The phi whose network is nearest to `flops` in log FLOPs; of several the largest, in few
     decimals.
     """
@@ -193,7 +194,7 @@ def _run_name(path: Path) -> str:
     return path.parents[1].name if path.is_file() and path.parent.name == "scaling" else path.name
 
 
-def _spec(name: str) -> ArchSpec:
+def _spec(name: str) -> ScalableNetwork:
     try:
         return load_spec(name, field="validation.controls")
     except (SpecError, YamlError) as error:
@@ -202,7 +203,7 @@ def _spec(name: str) -> ArchSpec:
 
 def _make_scaled(
     definition: ControlDefinition,
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     family_member: FamilyMember,
     rounding: Coefficients,
 ) -> Control:
@@ -216,7 +217,9 @@ def _make_scaled(
     )
     phi = find_nearest_phi(baseline, coefficients, family_member.flops)
     spec = scale_to_phi(baseline, coefficients, phi)
-    spec = replace(spec, dropout=family_member.spec.dropout, drop_path=family_member.spec.drop_path)
+    if isinstance(spec, ArchSpec) and isinstance(family_member.spec, ArchSpec):
+        regularization = family_member.spec.dropout, family_member.spec.drop_path
+        spec = replace(spec, dropout=regularization[0], drop_path=regularization[1])
     control_cost = spec.cost()
     ratio = control_cost.flops / baseline.cost().flops
     definition = replace(definition, coefficients=coefficients)
@@ -225,11 +228,11 @@ def _make_scaled(
 
 def _make_unscaled(
     definition: ControlDefinition,
-    spec: ArchSpec,
-    baseline: ArchSpec,
+    spec: ScalableNetwork,
+    baseline: ScalableNetwork,
     trained_members: Sequence[FamilyMember],
 ) -> Control:
-    adapted = replace(spec, channels=baseline.channels, classes=baseline.classes)
+    adapted = spec.adapt(channels=baseline.channels, classes=baseline.classes)
     control_cost = adapted.cost()
     ratio = control_cost.flops / baseline.cost().flops
 
@@ -265,6 +268,6 @@ def _check_comparable(control: Control) -> Control:
             member_flops=member.flops,
         )
         return replace(control, skip=skip)
-    if control.spec.canonicalize() == member.spec.canonicalize():
+    if control.spec.network_id == member.spec.network_id:
         return replace(control, skip=SkipReason(case="same_network", member=member.name))
     return control

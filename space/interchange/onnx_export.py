@@ -82,15 +82,19 @@ def write_onnx(
         # the exporter warns about its internals, and logs what it skips
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        onnx_program = torch.onnx.export(
-            graph,
-            (images,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=None if has_fixed_shape else {INPUT: dimensions},
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            onnx_program = torch.onnx.export(
+                graph,
+                (images,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=None if has_fixed_shape else (dimensions,),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ExportError(f"torch's exporter cannot export this network ({reason})") from error
     if onnx_program is None:
         raise ExportError("torch's exporter returned no ONNX program")
     onnx_model = onnx_program.model_proto

@@ -1,5 +1,7 @@
 """What more trainings of a race would add."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,3 +73,18 @@ def test_failed_and_excluded_networks_get_no_more_trainings():
     assert 4 not in ties
     value = value_of_more_trainings(race, results, 1000)
     assert value.num_trainings == 20 * len(set(ties) - {0})
+
+
+def test_the_gain_of_networks_that_were_not_compared_falls_with_their_distance_from_the_best():
+    """Accuracies fall from the first to the last network, so those beyond the first may be better,
+    and those near the last are not.
+    """
+    race, results = race_with([0.850, 0.849, 0.83, 0.80, 0.76], num_seeds=3, noise=0.002)
+    race = replace(race, coordinates=((0.0,), (1.0,), (2.0,), (3.0,), (4.0,)))
+    gains = [
+        value_of_more_trainings(race, results, 10, other_coordinates=np.array([[place]]))
+        for place in (-0.5, 3.5)
+    ]
+    assert gains[0].max_gain_of_grid > 4 * gains[1].max_gain_of_grid
+    assert all(value.max_gain_of_grid >= value.max_gain for value in gains)
+    assert value_of_more_trainings(race, results, 10).max_gain_of_grid is None

@@ -28,12 +28,12 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.run_dir import write_json
 from phinas.experiment.schema.run import ResizeMode
+from phinas.space.cache_directory import CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE, cache_root
 from phinas.training.data.decoding import CHUNK_IMAGES, Pixels, decode_all
 from phinas.training.data.source_dataset import ImageContent, SourceSplit, UnusableImage
 
 # Increase it when the files of an entry change, or the pixels that decoding an image results in.
 FORMAT = 2
-CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE = "PHINAS_CACHE", "PHINAS_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
 _LOCK_TIMEOUT_SECONDS = 1800.0  # how long to wait for a process that decodes the same images
 _ABANDONED_SECONDS = 86_400.0  # age of an unfinished entry from which its process is gone
@@ -72,18 +72,6 @@ def decode_cached(
         decoded = _create_entry(entry, shape, decode, limit=limit)
     on_progress(len(split.labels))
     return decoded
-
-
-def cache_root() -> Path:
-    """The folder of files that phinas can create or download again."""
-    configured = os.environ.get(CACHE_DIR_VARIABLE)
-    try:
-        root = Path(
-            configured or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas"
-        ).expanduser()
-    except RuntimeError:
-        root = Path(configured or "phinas")  # `~name` of an unknown user, or no home directory
-    return root.absolute()
 
 
 def cache_limit_bytes() -> float:

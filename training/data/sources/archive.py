@@ -21,18 +21,14 @@ from filelock import FileLock
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.manifest import file_sha256
+from phinas.space.cache_directory import CACHE_LIMIT_VARIABLE, cache_root
 from phinas.training.data.archive_entries import (
     SAFE_ADVICE,
     Entry,
     NameCheck,
     open_entries,
 )
-from phinas.training.data.cache import (
-    CACHE_LIMIT_VARIABLE,
-    DEFAULT_LIMIT_GB,
-    cache_limit_bytes,
-    cache_root,
-)
+from phinas.training.data.cache import DEFAULT_LIMIT_GB, cache_limit_bytes
 from phinas.training.data.source_dataset import (
     ArrayDataset,
     ReadOptions,

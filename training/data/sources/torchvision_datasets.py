@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
+from phinas.space.cache_directory import cache_root
 from phinas.space.interchange.torchvision_import import import_with_torchvision
-from phinas.training.data.cache import cache_root
 from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
 from phinas.training.data.labeling.split_names import SPLIT_NAMES
 from phinas.training.data.source_dataset import (

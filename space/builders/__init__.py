@@ -1,0 +1,1 @@
+"""Networks that a user's function builds: `package.module:build` or `path/to/file.py:build`."""

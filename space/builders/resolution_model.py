@@ -1,0 +1,44 @@
+"""How the FLOPs of a traced network change with the resolution.
+
+A layer's FLOPs are those of its output pixels. Most layers halve the resolution and round up, or
+divide it by a patch size and round down, which the height of their output shows.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+
+def flops_model(flops_by_size: Mapping[float, int], resolution: int) -> Callable[[int], float]:
+    """The FLOPs at other resolutions in px: exact for most convolutional networks, else estimated.
+
+    Args:
+        flops_by_size: As of `phinas.space.builders.trace.Trace`.
+        resolution: At which they were traced, in px.
+    """
+    layers = [
+        (flops, size, _size_at(size, resolution)) for size, flops in flops_by_size.items() if size
+    ]
+    constant = flops_by_size.get(0.0, 0)
+
+    def flops(other_resolution: int) -> float:
+        # in whole numbers where the layers divide them, so that equal resolutions stay equal
+        return constant + sum(
+            count // round(size**2) * size_at(other_resolution) ** 2
+            if count % round(size**2) == 0
+            else count * (size_at(other_resolution) / size) ** 2
+            for count, size, size_at in layers
+        )
+
+    return flops
+
+
+def _size_at(size: float, resolution: int) -> Callable[[int], float]:
+    """The size of an output at other resolutions."""
+    ratio = resolution / size
+    stride = 2 ** round(math.log2(ratio))
+    if -(-resolution // stride) == size:
+        return lambda other: -(-other // stride)
+    patch = round(ratio)
+    if patch and resolution // patch == size:
+        return lambda other: other // patch
+    return lambda other: other / ratio
