@@ -3,6 +3,7 @@
 Results go to standard output, everything else to standard error. Exit codes: experiment/errors.py.
 """
 
+import contextlib
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ from phinas.commands.audit import audit
 from phinas.commands.bench import bench
 from phinas.commands.choose import choose
 from phinas.commands.describe import describe
+from phinas.commands.doctor import doctor
 from phinas.commands.export import export
 from phinas.commands.fit import fit
 from phinas.commands.latency import latency
@@ -25,6 +27,7 @@ from phinas.commands.resume import resume
 from phinas.commands.run import run
 from phinas.commands.scale import scale
 from phinas.commands.search import search
+from phinas.commands.status import status
 from phinas.commands.validate import validate
 from phinas.errors import run_command
 from phinas.experiment.cpu_threads import openmp_environment
@@ -37,6 +40,7 @@ _COMMANDS = (
     scale,
     validate,
     report,
+    status,
     choose,
     resume,
     plan,
@@ -48,6 +52,7 @@ _COMMANDS = (
     latency,
     bench,
     list_names,
+    doctor,
 )
 
 
@@ -92,7 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
     """The `phinas` command: exits with the code of experiment/errors.py."""
     _replace_closed_streams()
     warnings.formatwarning = lambda message, *_location, **_line: f"phinas: warning: {message}\n"
-    # A user's own evaluator is imported from the current directory.
-    sys.path.append(str(Path.cwd()))
+    # A user's own evaluator is imported from the current directory, which may have been removed.
+    with contextlib.suppress(FileNotFoundError):
+        sys.path.append(str(Path.cwd()))
     os.environ.update(openmp_environment(os.environ))
     sys.exit(run_command(cli, sys.argv[1:] if arguments is None else arguments))

@@ -5,10 +5,12 @@ finalists.csv: a row for each finalist, and one for the reference network.
 grid.csv: a row for each compared network.
 family.csv: a row for each member; predictions have columns of their own.
 controls.csv: a row for each control; difference is the score of the member minus the control's.
-A table without rows has its header.
+curves.csv: a row for each epoch of each training, of all stages.
+A table without rows has its header. `phinas.load` returns the same tables as data frames, and
+`phinas.loaded_run` describes their columns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -21,10 +23,13 @@ from phinas.experiment.measurement import Measurement
 from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.nas.trial import TrialAttributes
 from phinas.reports.controls import make_control_label
-from phinas.reports.family_rows import ReportMember, compute_scale_factors
+from phinas.reports.family_rows import ReportMember, compute_scale_factors, stage_dimensions
+from phinas.reports.frame_columns import make_dataframe
+from phinas.reports.learning_curves import make_curves_dataframe
 from phinas.reports.run_data import RunData
 from phinas.reports.sentences.controls import describe_missing_verdict
 from phinas.scaling_search.validation.skip_reason import describe_skip
+from phinas.space.spec import ArchSpec
 
 Row = dict[str, Any]
 _COST_COLUMNS = ("flops", "params", "activations")
@@ -59,10 +64,6 @@ _CONTROL_COLUMNS = (
     *("difference", "difference_low", "difference_high", "flops_adjustment", "verdict"),
     "skip_reason",
 )
-_INTEGER_COLUMNS = (
-    *("flops", "params", "activations", "images", "epochs", "micro_batch_size"),
-    *("peak_memory_bytes", "seed", "proposal", "num_rejected", "attempts", "trial"),
-)
 
 
 def make_trials_dataframe(run_data: RunData) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def make_trials_dataframe(run_data: RunData) -> pd.DataFrame:
         }
         choices = {f"choice.{name}": value for name, value in sorted(record.params.items())}
         rows.append(_make_trial_row(record) | flags | choices)
-    return _make_dataframe(rows, _TRIAL_COLUMNS)
+    return make_dataframe(rows, _TRIAL_COLUMNS)
 
 
 def _make_trial_row(record: TrialRecord) -> Row:
@@ -124,7 +125,7 @@ def make_finalists_dataframe(run_data: RunData) -> pd.DataFrame:
     rows = [_make_finalist_row(row, run_data.baseline_trial) for row in run_data.finalists]
     if run_data.reference is not None:
         rows.append(_make_reference_row(run_data.reference))
-    return _make_dataframe(rows, _FINALIST_COLUMNS)
+    return make_dataframe(rows, _FINALIST_COLUMNS)
 
 
 def _make_finalist_row(row: FinalistRecord, baseline_trial: int | None) -> Row:
@@ -157,7 +158,7 @@ def _make_reference_row(row: ReferenceRecord) -> Row:
 
 def make_grid_dataframe(run_data: RunData) -> pd.DataFrame:
     members = run_data.race.members if run_data.race else ()
-    return _make_dataframe([_make_grid_row(row) for row in members], _GRID_COLUMNS)
+    return make_dataframe([_make_grid_row(row) for row in members], _GRID_COLUMNS)
 
 
 def _make_grid_row(row: RacedMember) -> Row:
@@ -186,20 +187,21 @@ def _make_grid_row(row: RacedMember) -> Row:
 
 def make_family_dataframe(run_data: RunData) -> pd.DataFrame:
     rows = [_make_family_row(row, run_data) for row in run_data.members]
-    return _make_dataframe(rows, _FAMILY_COLUMNS)
+    return make_dataframe(rows, _FAMILY_COLUMNS)
 
 
 def _make_family_row(row: ReportMember, run_data: RunData) -> Row:
     member, record = row.member, row.record
     result = record.result if record else None
+    depths, widths = stage_dimensions(member.spec)
     values: Row = {
         "name": member.name,
         "phi": member.phi,
         "network_id": member.network_id,
-        "depths": _join_numbers([stage.depth for stage in member.spec.stages]),
-        "widths": _join_numbers([stage.width for stage in member.spec.stages]),
+        "depths": _join_numbers(depths),
+        "widths": _join_numbers(widths),
         "resolution": member.spec.resolution,
-        "dropout": member.spec.dropout,
+        "dropout": member.spec.dropout if isinstance(member.spec, ArchSpec) else None,
         "flops": member.flops,
         "ratio": member.ratio,
         "params": member.params,
@@ -224,7 +226,7 @@ def _make_family_row(row: ReportMember, run_data: RunData) -> Row:
 
 def make_controls_dataframe(run_data: RunData) -> pd.DataFrame:
     rows = [_make_control_row(record) for record in run_data.controls]
-    return _make_dataframe(rows, _CONTROL_COLUMNS)
+    return make_dataframe(rows, _CONTROL_COLUMNS)
 
 
 def _make_control_row(record: ControlRecord) -> Row:
@@ -280,19 +282,11 @@ def _make_seed_columns(scores: Sequence[float]) -> dict[str, float]:
     return {f"score_seed_{number}": value for number, value in enumerate(scores, start=1)}
 
 
-def _make_dataframe(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """`columns` first, then those that only some rows have; integers stay integers where some are
-    missing.
-    """
-    extra_columns = dict.fromkeys(name for row in rows for name in row if name not in columns)
-    dataframe = pd.DataFrame(rows, columns=[*columns, *extra_columns])
-    return dataframe.astype({name: "Int64" for name in _INTEGER_COLUMNS if name in dataframe})
-
-
 CSV_TABLES: dict[str, Callable[[RunData], pd.DataFrame]] = {
     "trials": make_trials_dataframe,
     "finalists": make_finalists_dataframe,
     "grid": make_grid_dataframe,
     "family": make_family_dataframe,
     "controls": make_controls_dataframe,
+    "curves": make_curves_dataframe,
 }

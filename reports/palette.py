@@ -6,7 +6,10 @@ distinguish; kernels have one hue in different lightness. Figures are drawn in t
 the page each color becomes a CSS variable with its name.
 """
 
+from dataclasses import dataclass
 from typing import Any
+
+from matplotlib.colors import to_hex, to_rgb
 
 COLORS: dict[str, tuple[str, str]] = {
     "text": ("#1d2126", "#e7e9eb"),
@@ -43,6 +46,30 @@ SEED_MARKER_STYLE: dict[str, Any] = {
     "zorder": 5,
 }
 
+# Several runs or ways to scale in one figure: seven hues of Okabe and Ito (2008), whose yellow is
+# too light for lines, and a marker for each, so that no two differ by the hue alone.
+_SERIES_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2126")
+_SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "h")
+_TEXT_DARKENING = 0.7  # so that small text in a light hue has enough contrast
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStyle:
+    """How a series is drawn: the color of its marks, that of its text, and matplotlib's marker."""
+
+    color: str
+    text_color: str
+    marker: str
+
+
+def get_series_style(index: int) -> SeriesStyle:
+    """The style of a series by its number from 0; the first 49 are different."""
+    num_colors = len(_SERIES_COLORS)
+    color = _SERIES_COLORS[index % num_colors]
+    marker = _SERIES_MARKERS[(index + index // num_colors) % len(_SERIES_MARKERS)]
+    red, green, blue = (_TEXT_DARKENING * channel for channel in to_rgb(color))
+    return SeriesStyle(color, to_hex((red, green, blue)), marker)
+
 
 def get_kernel_color(kernel: int) -> str:
     """Darker for a larger kernel; 1x1 is gray."""
@@ -59,6 +86,7 @@ RC_PARAMS: dict[str, object] = {
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "phinas",
+    "pdf.fonttype": 42,  # TrueType: publishers reject matplotlib's default, Type 3
     "axes.edgecolor": MUTED_COLOR,
     "axes.labelcolor": MUTED_COLOR,
     "axes.linewidth": 0.6,

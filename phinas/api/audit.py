@@ -150,7 +150,7 @@ def audit(
     Raises:
         InputError: The source does not exist or is damaged, or an argument is wrong.
 
-    Example:
+    Examples:
         >>> phinas.audit("digits").dataset.images
         {'train': 1150, 'validation': 288, 'test': 359}
     """

@@ -130,7 +130,7 @@ def bench(
         InUseError: Another process uses `out`.
         NoResultError: A run failed.
 
-    Example:
+    Examples:
         >>> summary = phinas.bench("my_module:score", space="space.yaml", out="bench", seeds=5)
         >>> summary.strategies["bayesian"].final_regret.median
         0.0012

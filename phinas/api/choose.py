@@ -141,7 +141,7 @@ def choose(
         NoResultError: No measured network meets the limits, or none can be timed.
         StorageError: The run's record of trials is damaged.
 
-    Example:
+    Examples:
         >>> phinas.choose("runs/photos", max_flops="5M").name
         'runs/photos:b1'
     """

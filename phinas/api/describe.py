@@ -81,7 +81,7 @@ def describe(
     Raises:
         InputError: The drawing cannot be written.
 
-    Example:
+    Examples:
         >>> phinas.describe("efficientnet_b0").cost.flops
         385814752
     """

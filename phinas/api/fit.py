@@ -62,7 +62,7 @@ def fit(
         NoResultError: The training failed, for example because the loss became NaN.
         SignalInterrupt: SIGINT or SIGTERM ended the training; a checkpoint is written.
 
-    Example:
+    Examples:
         >>> result = phinas.fit("efficientnet_b0", data="photos/", out="runs/b0", epochs=10)
         >>> result.score
         0.914

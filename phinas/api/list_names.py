@@ -50,7 +50,7 @@ def list_names(*tables: str) -> NameTables:
     Raises:
         InputError: A table is unknown.
 
-    Example:
+    Examples:
         >>> phinas.list_names("recipes").tables["recipes"]["quick"]
         '3 epochs, to see whether a network learns at all'
     """

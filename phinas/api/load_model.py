@@ -23,7 +23,7 @@ def load_model(source: str | Path) -> "LoadedModel":
     Raises:
         InputError: There is no trained network of this name, or a file is damaged.
 
-    Example:
+    Examples:
         >>> loaded = phinas.load_model("runs/b0")
         >>> logits = loaded.model(loaded.transform("cat.jpg")[None])
         >>> loaded.classes[logits.argmax()]

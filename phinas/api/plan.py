@@ -133,7 +133,7 @@ def plan(
         InputError: An argument is wrong, or the run would be refused for these images.
         NoResultError: With `check_proxy`, no network could be trained.
 
-    Example:
+    Examples:
         >>> phinas.plan("photos/", space="small_images", trials=60).hours
         3.2
     """

@@ -101,7 +101,7 @@ def predict(
         InputError: There is no trained network of this name, a path does not exist, or no image
             could be read.
 
-    Example:
+    Examples:
         >>> result = phinas.predict("runs/b0", "photos/test")
         >>> result.scores.accuracy
         0.914

@@ -26,7 +26,7 @@ def report(directory: str | Path) -> "RunSummary":
         InputError: The directory is not a run.
         StorageError: Its record of trials is damaged or cannot be reached.
 
-    Example:
+    Examples:
         >>> phinas.report("runs/photos").report
         PosixPath('/home/me/runs/photos/report/index.html')
     """

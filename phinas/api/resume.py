@@ -28,7 +28,7 @@ def resume(directory: str | Path, *, quiet: bool = False) -> "RunSummary":
         InUseError: Another process works in it.
         StorageError: Its record of trials is damaged or cannot be reached.
 
-    Example:
+    Examples:
         >>> phinas.resume("runs/photos").as_text()
     """
     from phinas.pipeline import run_stages

@@ -49,7 +49,7 @@ def run(
         InUseError: Another process works in `out`.
         NoResultError: No network could be trained, or nothing is within the cost limits.
 
-    Example:
+    Examples:
         >>> result = phinas.run("photos/", out="runs/photos", trials=60, max_flops="5M")
         >>> result.coefficients.alpha
         1.2

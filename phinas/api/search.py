@@ -51,7 +51,7 @@ def search(
         InUseError: Another process works in `out`.
         NoResultError: No network could be trained, or nothing is within the cost limits.
 
-    Example:
+    Examples:
         >>> result = phinas.search("photos/", space="small_images", trials=60, out="runs/x")
         >>> result.baseline.flops
         4210000

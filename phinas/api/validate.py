@@ -31,7 +31,7 @@ def validate(
         InUseError: Another process works in the run directory.
         NoResultError: No member of the family could be trained.
 
-    Example:
+    Examples:
         >>> result = phinas.validate("runs/photos", settings={"validation.seeds": 3})
     """
     from phinas.pipeline import run_next_stage

@@ -18,13 +18,13 @@ from phinas.reports.figures.axes import (
     set_percent_scale,
 )
 from phinas.reports.figures.labels import Label, LabelsAndLines, Point, place_labels
+from phinas.reports.figures.results import draw_results
 from phinas.reports.formatting import TIMES_SIGN, format_count, format_percent
 from phinas.reports.palette import (
     BACKGROUND_COLOR,
     BAND_COLOR,
     MUTED_COLOR,
     PRIMARY_COLOR,
-    SEED_MARKER_STYLE,
     TEXT_COLOR,
 )
 from phinas.reports.run_data import RunData
@@ -141,13 +141,13 @@ def _draw_band(axes: Axes, band: Sequence[Prediction]) -> None:
 def _draw_tested_members(
     axes: Axes, members: Sequence[TestedMember], *, compact: bool
 ) -> LabelsAndLines:
-    for row in members:
-        axes.plot(
-            [row.flops] * 2, row.result.interval, color=PRIMARY_COLOR, linewidth=1.2, zorder=2
-        )
-        axes.scatter([row.flops] * len(row.result.scores), row.result.scores, **SEED_MARKER_STYLE)
-    x, y = [row.flops for row in members], [row.result.score for row in members]
-    axes.scatter(x, y, s=34, color=PRIMARY_COLOR, linewidth=0, zorder=4, gid="trained")
+    lines = draw_results(
+        axes,
+        [row.flops for row in members],
+        [row.result for row in members],
+        color=PRIMARY_COLOR,
+        gid="trained",
+    )
     labels = [
         Label(
             row.flops,
@@ -157,7 +157,7 @@ def _draw_tested_members(
         )
         for row in members
     ]
-    return labels, [[(row.flops, end) for end in row.result.interval] for row in members]
+    return labels, lines
 
 
 def _draw_predicted_members(
