@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 OUT ?= runs/quickstart
 PYTEST := $(VENV)/bin/python -m pytest -n 2
 
-.PHONY: run test test-slow test-all lint reference format clean
+.PHONY: run test test-slow test-all lint reference docs format clean
 
 run: $(READY)
 	$(VENV)/bin/phinas run --out $(OUT)
@@ -34,12 +34,16 @@ lint: $(READY)
 reference: $(READY)
 	$(VENV)/bin/python -m phinas.options.reference > docs/configuration.md
 
+# Build the documentation site in site/. A dead link or an unknown name is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 $(READY): pyproject.toml constraints.txt .ci/setup
 	VENV=$(VENV) sh .ci/setup
