@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from phinas.experiment.errors import DiskError
@@ -36,10 +36,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a task: a measurement, or the reason why there is none."""
+    """The result of a task: a measurement, or the reason why there is none.
+
+    Attributes:
+        measurement: The measurement, if there is one.
+        reason: Why there is none.
+        traceback: Of an unexpected error; "" for a recorded task.
+    """
 
     measurement: Measurement | None
     reason: str = ""
+    traceback: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.measurement.score:.1%}" if self.measurement else f"failed: {self.reason}"
@@ -187,7 +194,7 @@ def read_result(result: Result) -> Outcome:
             "then `phinas resume`"
         )
     if result.value is None:
-        return Outcome(None, reason)
+        return Outcome(None, reason, result.traceback)
     try:
         return Outcome(Measurement.from_dict(result.value))
     except (TypeError, ValueError) as error:
@@ -202,7 +209,9 @@ def record_result(trial_store: TrialStore, number: int, result: Result) -> Outco
     """
     outcome = read_result(result)
     if outcome.measurement is None:
-        trial_store.fail(number, outcome.reason, attempts=result.attempts)
+        trial_store.fail(
+            number, outcome.reason, attempts=result.attempts, traceback=outcome.traceback
+        )
     else:
         trial_store.complete(
             number, outcome.measurement.score, outcome.measurement, attempts=result.attempts

@@ -108,7 +108,7 @@ class SearchLoop:
         outcome = read_result(result)
         if outcome.measurement is None:
             self.pauses.remove(result)
-            return self._fail(trial, outcome.reason, attempts=result.attempts)
+            return self._fail(trial, outcome.reason, result)
         message = self.state.finish(trial, outcome.measurement, attempts=result.attempts)
         if trial.stop_epoch is not None and not message:
             self.pauses.store(result, trial, outcome.measurement)
@@ -123,13 +123,13 @@ class SearchLoop:
         trial = self.timing_trials.pop(result.key)
         if result.value is None or self.latency_cache is None:
             reason = f"its latency could not be measured: {result.reason}"
-            return self._fail(trial, reason, attempts=result.attempts)
+            return self._fail(trial, reason, result)
         self.latency_cache.add(trial.spec, LatencyTiming.from_dict(result.value))
         self._submit(trial)
         return ""
 
-    def _fail(self, trial: RunningTrial, reason: str, *, attempts: int) -> str:
-        self.state.fail(trial, reason, attempts=attempts)
+    def _fail(self, trial: RunningTrial, reason: str, result: Result) -> str:
+        self.state.fail(trial, reason, attempts=result.attempts, traceback=result.traceback)
         self._check_failures()
         return f"trial {trial.number} failed: {reason[:300]}"
 

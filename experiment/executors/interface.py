@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import math
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -14,6 +15,8 @@ from typing import Any, Protocol, Self
 from phinas.experiment.errors import StorageError
 from phinas.experiment.executors.job_files import NO_FILES, JobFile, JobFiles
 from phinas.experiment.versions import version
+
+_MAX_TRACEBACK = 4000  # characters
 
 # A job calls it with a step and a value. It returns whether the job should continue.
 ReportCallback = Callable[[int, float], bool]
@@ -80,6 +83,7 @@ class Result:
         reason: Why the job failed, or "".
         attempts: How many times the job was started.
         failure: The kind of failure (a key of FAILURES), or "" where there is a value.
+        traceback: The last part of the traceback of an unexpected error, or "".
         files: The files that the job has written to its output folder, by name.
     """
 
@@ -88,6 +92,7 @@ class Result:
     reason: str = ""
     attempts: int = 1
     failure: str = ""
+    traceback: str = ""
     files: Mapping[str, JobFile] = field(default_factory=dict)
 
     @classmethod
@@ -99,6 +104,7 @@ class Result:
             reply.get("value"),
             reply.get("reason", ""),
             failure=reply.get("failure", ""),
+            traceback=reply.get("traceback", ""),
             files={
                 name: JobFile(str(folder / name), sha256)
                 for name, sha256 in reply.get("files", {}).items()
@@ -176,13 +182,13 @@ def run_job(
 
     Returns:
         {"value": ..., "files": SHA-256 of the written files by name}, or
-        {"reason": ..., "failure": ...} after a failure.
+        {"reason": ..., "failure": ..., "traceback": ...} after a failure.
     """
     try:
         value = _call_function(function, payload, on_report, files)
         return {"value": value, "files": files.hash_outputs()}
     except (Exception, SystemExit) as error:
-        return {"reason": describe_failure(error), "failure": classify_failure(error)}
+        return _failure_reply(error)
     finally:
         files.close()
 
@@ -199,7 +205,7 @@ def run_job_in_worker(
     try:
         return run_job(function, payload, on_report, files)
     except KeyboardInterrupt as error:
-        return {"reason": describe_failure(error), "failure": classify_failure(error)}
+        return _failure_reply(error)
 
 
 def _call_function(
@@ -256,6 +262,27 @@ def classify_failure(error: BaseException) -> str:
             return "disk_error"
         cause = cause.__cause__ or cause.__context__
     return "invalid_result" if isinstance(error, NonRetryableError) else "exception"
+
+
+def _failure_reply(error: BaseException) -> dict[str, Any]:
+    failure = classify_failure(error)
+    return {
+        "reason": describe_failure(error),
+        "failure": failure,
+        "traceback": _format_traceback(error) if failure == "exception" else "",
+    }
+
+
+def _format_traceback(error: BaseException) -> str:
+    """The last part of a traceback, without the frames of this module."""
+    try:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+            frames = frames.tb_next
+        lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+        return "".join(lines).rstrip()[-_MAX_TRACEBACK:]
+    except Exception:  # a user's exception class may be wrong itself
+        return ""
 
 
 def describe_failure(error: BaseException) -> str:

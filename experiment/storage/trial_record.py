@@ -108,6 +108,13 @@ class TrialRecord:
         return str(self.user_attrs.get("reason", ""))
 
     @property
+    def traceback(self) -> str:
+        """The last part of the traceback of the error that it failed with. Empty if the error was
+        expected, and without an error.
+        """
+        return str(self.user_attrs.get("traceback", ""))
+
+    @property
     def attempts(self) -> int:
         """How many times its job was started. 0 before the job has ended."""
         return int(self.user_attrs.get("attempts", 0))

@@ -207,6 +207,8 @@ class TrialStore:
         number: int,
         reason: str,
         intermediate_values: Mapping[int, float] | None = None,
+        *,
+        traceback: str = "",
         **user_attrs: Any,
     ) -> None:
         """Record that a trial failed.
@@ -215,8 +217,11 @@ class TrialStore:
             number: The trial.
             reason: Why it has no result.
             intermediate_values: Scores by epoch that it had reported.
+            traceback: Of the error, if it was unexpected.
             user_attrs: What else to record.
         """
+        if traceback:
+            user_attrs["traceback"] = traceback
         self._study.write(number, user_attrs | {"reason": reason}, intermediate_values)
         self._study.tell(number, None)
 

@@ -274,9 +274,11 @@ class SearchState:
         )
         self._proposer.update(self._past.end(trial.proposal, "paused", scores))
 
-    def fail(self, trial: RunningTrial, reason: str, *, attempts: int) -> None:
+    def fail(self, trial: RunningTrial, reason: str, *, attempts: int, traceback: str = "") -> None:
         """Record why a trial has no result."""
-        self._store.fail(trial.number, reason, trial.reported_scores, attempts=attempts)
+        self._store.fail(
+            trial.number, reason, trial.reported_scores, attempts=attempts, traceback=traceback
+        )
         past_trial = self._past.end(trial.proposal, "failed", trial.reported_scores)
         self._end(past_trial, TrialState.FAIL)
         self.recent_failures.append(reason)

@@ -53,6 +53,7 @@ class FailedTrial:
         network_id: Its network, if that is known.
         attempts: How often it was started.
         reason: Why its last attempt failed.
+        traceback: The last part of the traceback, if the error was unexpected.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class FailedTrial:
     network_id: str | None
     attempts: int
     reason: str
+    traceback: str
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def status(directory: str | Path) -> RunStatus:
                 record.network_id,
                 max(1, record.attempts),
                 record.reason or "no reason was recorded",
+                record.traceback,
             )
             for study in _STUDIES
             for record in records[study]
@@ -233,8 +236,15 @@ def _failure_lines(failures: Sequence[FailedTrial], *, width: int | None) -> lis
         [row.stage, str(row.number), row.network_id or "", str(row.attempts), row.reason]
         for row in failures
     ]
+    by_reason = {row.reason: row for row in reversed(failures) if row.traceback}
+    tracebacks = [
+        line
+        for row in reversed(by_reason.values())
+        for line in ("", f"traceback of trial {row.number} ({row.stage}):", row.traceback)
+    ]
     return [
         *format_table(columns, rows, width=width),
+        *tracebacks,
         "",
         "A failed trial is not repeated by `phinas resume`; the run goes on without it.",
     ]

@@ -99,6 +99,31 @@ def test_failures_are_listed_with_their_reasons(run, phinas_in_process):
     assert data["stages"][1]["failed"] == 1
 
 
+def test_the_traceback_of_a_users_evaluator_is_shown_once_for_each_reason(
+    tmp_path, phinas_in_process
+):
+    (tmp_path / "scores.py").write_text(
+        "def look_up(name):\n"
+        "    return {'known': 0.5}[name]\n"
+        "\n\n"
+        "def evaluate(spec, budget, seed):\n"
+        "    return look_up('known' if int(spec.network_id, 16) % 3 else 'unknown')\n"
+    )
+    options = ("--evaluator", "scores:evaluate", "--space", "tiny", "--trials", "8")
+    settings = ("--set", "run.executor=inline", "--set", "search.max_consecutive_failures=8")
+    phinas_in_process("search", *options, *settings, "--out", "run", cwd=tmp_path)
+    failures = package.status(tmp_path / "run").failures
+    assert len(failures) > 1
+    assert {row.reason for row in failures} == {"KeyError: 'unknown'"}
+    for row in failures:
+        assert row.traceback.startswith("Traceback (most recent call last):")
+        assert "return {'known': 0.5}[name]" in row.traceback
+        assert "executors" not in row.traceback
+    text = phinas_in_process("status", tmp_path / "run", "--failures").stdout
+    assert text.count("Traceback (most recent call last):") == 1
+    assert f"traceback of trial {failures[0].number} (search):" in text
+
+
 def test_a_run_without_failures_says_so(run, phinas_in_process):
     assert "no trial failed" in phinas_in_process("status", run, "--failures").stdout
 
