@@ -38,8 +38,8 @@ def _make_rows(record: TrialRecord, stage: str, *, metric: str) -> Iterator[dict
         "trial": record.number,
         "state": record.state.name.lower(),
         "network_id": record.network_id,
-        "flops": record.user_attrs.get("flops"),
-        "seed": measurement.seed if measurement else record.user_attrs.get("seed"),
+        "flops": record.flops,
+        "seed": measurement.seed if measurement else record.seed,
         "metric": measurement.metric if measurement else metric,
     }
     for epoch, score in record.intermediate_values.items():

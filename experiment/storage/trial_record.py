@@ -103,6 +103,16 @@ class TrialRecord:
         return self.user_attrs.get("network_id")
 
     @property
+    def flops(self) -> int | None:
+        """Multiply-adds of its network."""
+        return self.user_attrs.get("flops")
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of its training. None for a trial of the search without a measurement."""
+        return self.user_attrs.get("seed")
+
+    @property
     def reason(self) -> str:
         """Why it has no objective value. Empty if it has one or is running."""
         return str(self.user_attrs.get("reason", ""))
