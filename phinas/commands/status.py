@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
-from phinas.options.command import DIRECTORY, JSON, Command
+from phinas.options.command import DIRECTORY, JSON, Command, GroupedOption
 from phinas.terminal.output import print_json
 
 
 @click.command(cls=Command)
 @DIRECTORY
-@click.option("--failures", is_flag=True, help="List each failed trial with its reason.")
+@click.option(
+    "--failures", is_flag=True, cls=GroupedOption, help="List each failed trial with its reason."
+)
 @JSON
 def status(directory: Path, failures: bool, as_json: bool) -> None:
     """Show how far a run is, and what failed in it.
