@@ -314,5 +314,8 @@ def _list_changes(config: Config, reduced: Config) -> Iterator[str]:
     before, after = flatten_section(config), flatten_section(reduced)
     for key in BUDGET_KEYS:
         if before.get(key) != after.get(key):
-            old = "all" if before.get(key) is None else before[key]
-            yield f"{key} {old} -> {after[key]}"
+            # Images without a limit are all images. phi without a value has a default.
+            default = f"{config.scaling.compared_phi:g}" if key == _PHI else "all"
+            old = default if before.get(key) is None else before[key]
+            new = f"{after[key]:g}" if key == _PHI else after[key]
+            yield f"{key} {old} -> {new}"

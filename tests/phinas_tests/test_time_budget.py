@@ -109,6 +109,12 @@ def test_the_compared_phi_is_lowered_between_trials_and_epochs(forecast):
     assert "grid_phi" not in sentence
 
 
+def test_the_sentence_says_the_default_of_the_compared_phi(forecast):
+    full = expected_minutes(make_config(None), forecast)
+    _, sentence = fit_time_budget(make_config(full / 6), forecast)
+    assert "scaling.grid_phi 2 -> 1," in sentence
+
+
 def test_images_are_reduced_first_then_trials_then_epochs(forecast):
     full = expected_minutes(make_config(None), forecast)
     images, trials, epochs, _ = reduced_values(fit_time_budget(make_config(full / 2), forecast)[0])
