@@ -92,8 +92,8 @@ def bench() -> None:
     metavar="REWARD",
     group="Search",
     text="Highest reward without noise, to which the regret is relative.",
-    default_text="the attribute optimum of your function if --reward is accuracy, otherwise the "
-    "best known reward",
+    default_text="the attribute optimum of your function if --reward is accuracy and FLOPs have no "
+    "limit, otherwise the best known reward",
 )
 @plain_option(
     "--workers",

@@ -72,6 +72,17 @@ def test_the_strategy_of_the_documentation_passes_its_checks(tmp_path, monkeypat
     monkeypatch.delitem(sys.modules, "my_strategies")
 
 
+def test_the_table_of_the_documentation_scores_choices_that_are_numbers(tmp_path, monkeypatch):
+    *_, code = code_blocks("python", PAGES["docs/how_to/strategies.md"])
+    (tmp_path / "table.json").write_text('{"3|6": 0.9, "5|6": 0.8}')
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "strategies.md", "exec"), names)
+    choices = {"stages.0.kernel": 5, "stages.0.expansion": 6}
+    assert names["look_up"](None, 10, 0, choices) == 0.8
+    assert names["look_up"].optimum == 0.9
+
+
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_every_command_line_uses_existing_commands_and_options(page, line):
     arguments = shlex.split(line)[1:]
