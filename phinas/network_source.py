@@ -30,6 +30,11 @@ def split_run_name(source: str) -> tuple[RunDir, str] | None:
     return (run, name) if run.exists else None
 
 
+def names_builder(source: str) -> bool:
+    """Whether `source` names a model builder. `photos:b1` does not if `photos` is a run."""
+    return split_run_name(source) is None and is_builder(source)
+
+
 def load_network(source: str, *, field: str = "spec") -> ArchSpec:
     """Load a network in stages.
 

@@ -8,9 +8,9 @@ from phinas.experiment.artifacts.validation_file import MemberRecord, Validation
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, DataSection
 from phinas.experiment.schema.recipe import FROM_SCRATCH, RECIPES, Recipe
+from phinas.network_source import names_builder
 from phinas.options.config_option import flag_name
 from phinas.options.groups import FIT_KEYS
-from phinas.space.builders.builder_function import is_builder
 
 # Keys that make the trainings of a run shorter, which a training for use does not need.
 _SHORT_RUN_KEYS = {"max_train_images", "max_validation_images"}
@@ -60,7 +60,7 @@ def next_commands(
                 *("choose", directory),
             )
         )
-    if config.data is not None and is_builder(config.scaling.baseline or ""):
+    if config.data is not None and names_builder(config.scaling.baseline or ""):
         # `phinas fit` does not train networks of a model builder
         commands += _commands_of_trained_member(f"{directory}:{name}", config) if validation else ()
     elif config.data is not None:

@@ -19,10 +19,9 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import require_single_worker
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
-from phinas.network_source import load_baseline
+from phinas.network_source import load_baseline, names_builder
 from phinas.run_context import RunContext, read_goal
 from phinas.scaling_evaluator import require_evaluator
-from phinas.space.builders.builder_function import is_builder
 from phinas.space.builders.built_network import BuiltNetwork
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
@@ -189,7 +188,7 @@ def check_with_data(context: RunContext) -> None:
     from phinas.scaling_search.grid.measured_grid import make_grid
 
     goal, scaling = read_goal(context.run), context.config.scaling
-    if scaling.baseline is not None and is_builder(scaling.baseline):
+    if scaling.baseline is not None and names_builder(scaling.baseline):
         record_builder_sources(scaling.baseline, context.run)
     if scaling.coefficients is not None:
         _check_user_coefficients(context)

@@ -72,6 +72,19 @@ def test_run_of_changed_files_is_not_resumed_and_its_report_needs_none(finished_
     assert result.returncode == 0, result.stderr
 
 
+def test_network_of_a_run_in_the_current_folder_is_no_builder(
+    tmp_path, monkeypatch, phinas_in_process
+):
+    monkeypatch.chdir(tmp_path)
+    scaling = ("--coefficients", "1.2,1.1,1.15", "--phi", "1")
+    for baseline, out in (("mnasnet_small", "photos"), ("photos:b1", "larger")):
+        result = phinas_in_process("scale", "--baseline", baseline, *scaling, "--out", out)
+        assert result.returncode == 0, result.stderr
+    smaller, larger = (Path(run, "scaling", "family") for run in ("photos", "larger"))
+    network_id = FamilyMember.read(larger / "b0.yaml").network_id
+    assert network_id == FamilyMember.read(smaller / "b1.yaml").network_id
+
+
 def test_dry_run_shows_the_grid_of_a_builder(module, phinas_in_process):
     result = phinas_in_process(
         "scale", "--baseline", f"{module}:build", "--dry-run", "--json", *SETTINGS
