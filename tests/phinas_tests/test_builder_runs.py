@@ -58,6 +58,7 @@ def test_family_of_a_builder_has_its_exact_cost(finished_run):
     assert f"{path}:build builds the network" in report
 
 
+@pytest.mark.slow
 def test_run_of_changed_files_is_not_resumed_and_its_report_needs_none(finished_run, phinas):
     path, run = finished_run
     manifest = Manifest.read(run / "manifest.json")

@@ -161,8 +161,10 @@ def test_networks_that_are_no_better_than_guessing_are_named(job_factory):
     assert record.race.chance == 0.1
     guessing = "No network is significantly better than guessing (10%)"
     assert guessing in " ".join(explain_coefficients(record))
+    assert "At these FLOPs use grid-" not in " ".join(explain_coefficients(record))
     learned = make_coefficients_file(replace(result, chance=None), untrained)
     assert guessing not in " ".join(explain_coefficients(learned))
+    assert "At these FLOPs use grid-" in " ".join(explain_coefficients(learned))
     for file, has_warning in ((record, True), (learned, False)):
         summary = RunSummary(Path(), None, None, file, None).as_text()
         assert ("no network is significantly better than guessing (10%)" in summary) == has_warning
