@@ -32,6 +32,18 @@ def command(*arguments: object) -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def make_foreign() -> Callable[[Path], None]:
+    """Function that gives a file or folder to another user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+
+    def change_owner(path: Path) -> None:
+        os.chown(path, 12345, 12345)
+
+    return change_owner
+
+
+@pytest.fixture(scope="session")
 def phinas() -> Phinas:
     """Function that runs `phinas ARGUMENTS...` in a new process, without a terminal."""
 

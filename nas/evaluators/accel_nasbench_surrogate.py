@@ -10,7 +10,6 @@ user's cache under the hash of the records.
 
 import hashlib
 import json
-import os
 import tarfile
 import zipfile
 import zlib
@@ -33,6 +32,7 @@ from phinas.nas.surrogate.gaussian_process import (
     mean_and_scale,
 )
 from phinas.nas.surrogate.hyperparameter_tuning import tune_hyperparameters
+from phinas.space.cache_directory import is_trusted_owner, open_cache_folder
 from phinas.space.search_spaces.cost_tables import CostTables
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.loading import load_space
@@ -204,9 +204,29 @@ def load_surrogate(path: Path) -> Surrogate:
     train_features = benchmark_features()(indices)
     # The records, not the features: their last bits differ between processors.
     digest = hashlib.sha256(indices.tobytes() + accuracies.tobytes()).hexdigest()[:16]
-    cache_path = _cache_directory() / f"accel-nasbench-{_FIT_VERSION}-{digest}.npz"
+    cache_path = _cache_path(f"accel-nasbench-{_FIT_VERSION}-{digest}.npz")
+    cached = _read_cached(cache_path, train_features) if cache_path else None
+    if cached is not None:
+        return cached
+    surrogate = fit_surrogate(train_features, accuracies)
+    if cache_path is not None:
+        _write_cached(cache_path, surrogate)
+    return surrogate
+
+
+def _cache_path(name: str) -> Path | None:
     try:
-        with cache_path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return open_cache_folder("surrogates") / name
+    except OSError:
+        return None  # without a cache the fit takes a minute each time
+
+
+def _read_cached(path: Path, train_features: np.ndarray) -> Surrogate | None:
+    """The surrogate in a file. None if it is missing, damaged or of another user."""
+    if not is_trusted_owner(path):
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             scalars = {
                 name: float(arrays[name]) for name in ("mean", "scale", "r2", "tau", "noise")
             }
@@ -217,8 +237,10 @@ def load_surrogate(path: Path) -> Surrogate:
                 **scalars,
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # missing or damaged: fit again
-    surrogate = fit_surrogate(train_features, accuracies)
+        return None
+
+
+def _write_cached(path: Path, surrogate: Surrogate) -> None:
     buffer = BytesIO()
     scalars = {name: getattr(surrogate, name) for name in ("mean", "scale", "r2", "tau", "noise")}
     np.savez(
@@ -230,11 +252,6 @@ def load_surrogate(path: Path) -> Surrogate:
         **scalars,
     )
     try:
-        write_atomic(cache_path, buffer.getvalue())
+        write_atomic(path, buffer.getvalue())
     except OSError:
-        pass  # without a cache the fit takes a minute each time
-    return surrogate
-
-
-def _cache_directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phinas"
+        pass  # the disk is full

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phinas.space.builders.builder_function import BuilderFunction, describe, load_builder
-from phinas.space.cache_directory import CACHE_LIMIT_VARIABLE, cache_root
+from phinas.space.cache_directory import CACHE_LIMIT_VARIABLE, is_trusted_owner, open_cache_folder
 from phinas.space.cost import Cost
 from phinas.space.field_checks import SpecError
 
@@ -144,6 +144,9 @@ class BuilderPrices:
     def _read(self) -> None:
         if self._path is None or not self._path.is_file():
             return
+        if not is_trusted_owner(self._path):
+            self._path = None
+            return
         for line in self._path.read_text(encoding="utf-8").splitlines():
             try:
                 kind, key, value = json.loads(line)
@@ -159,7 +162,6 @@ class BuilderPrices:
         if self._path is None:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([kind, key, value]) + "\n")
         except OSError:
@@ -199,13 +201,16 @@ def call_builder(reference: str, arguments: BuilderArguments) -> "nn.Module":
 
 
 def _cache_path(builder: BuilderFunction) -> Path | None:
-    """The file for these sources; None without a cache."""
+    """The file for these sources; None without a cache, or if another user owns it."""
     if os.environ.get(CACHE_LIMIT_VARIABLE, "").strip() in ("0", "0.0"):
         return None
     packages = {**builder.sources.packages, "torch": importlib.metadata.version("torch")}
     versions = "-".join(f"{name}{number}" for name, number in sorted(packages.items()))
     name = f"{_FORMAT}-{builder.sources.digest}-{builder.function.__name__}-{versions}"
-    return cache_root() / "builders" / f"{name[:200]}.jsonl"
+    try:
+        return open_cache_folder("builders") / f"{name[:200]}.jsonl"
+    except OSError:
+        return None
 
 
 def _price_to_data(price: Price) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
         load_surrogate.cache_clear()
-        yield directory / "phinas"
+        yield directory / "phinas" / "surrogates"
     load_surrogate.cache_clear()
 
 

@@ -194,6 +194,19 @@ def test_prices_are_read_from_the_cache_directory(builder, tmp_path, monkeypatch
     assert list((tmp_path / "cache" / "builders").glob("*.jsonl"))
 
 
+def test_prices_of_another_user_are_not_read(builder, tmp_path, monkeypatch, make_foreign):
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PHINAS_CACHE_GB")
+    reference = builder(NETWORK)
+    arguments = make_network(reference).arguments
+    price = BuilderPrices(reference).price(arguments)
+    (path,) = (tmp_path / "cache" / "builders").glob("*.jsonl")
+    path.write_text(path.read_text().replace(f"[{price.cost.flops},", "[1,"))
+    assert BuilderPrices(reference).price(arguments).cost.flops == 1
+    make_foreign(path)
+    assert BuilderPrices(reference).price(arguments) == price
+
+
 def test_damaged_line_of_the_cache_is_ignored(builder, tmp_path, monkeypatch):
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PHINAS_CACHE_GB")

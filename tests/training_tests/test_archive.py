@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import stat
 import tarfile
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from phinas.training.data.sources import archive as archive_module
+from phinas.training.data.sources.archive import _content_sha256
 
 
 @pytest.fixture
@@ -110,12 +112,47 @@ def test_partial_folder_of_a_killed_process_is_not_used(tmp_path, pets, cache, l
     assert folders_of(cache) == [folder]
 
 
+@pytest.mark.parametrize("change", ["content", "name", "missing", "additional", "owner", "record"])
+def test_folder_that_differs_from_what_was_unpacked_is_unpacked_again(
+    tmp_path, pets, cache, load, make_foreign, change
+):
+    path = pack(pets, tmp_path / "pets.zip")
+    first = load(path)
+    (folder,) = folders_of(cache)
+    image, other = folder / "cat" / "0.png", folder / "dog" / "0.png"
+    if change == "content":
+        image.write_bytes(other.read_bytes())
+    elif change == "name":
+        image.rename(image.with_name("7.png"))
+    elif change == "missing":
+        image.unlink()
+    elif change == "additional":
+        (folder / "cat" / "9.png").write_bytes(other.read_bytes())
+    else:
+        image.write_bytes(other.read_bytes())
+        record = folder.with_suffix(".json")
+        content = json.loads(record.read_text()) | {"sha256": _content_sha256(folder)}
+        record.write_text(json.dumps(content))
+        make_foreign(folder if change == "owner" else record)
+    again = load(path)
+    assert np.array_equal(np.sort(again.train.pixels, 0), np.sort(first.train.pixels, 0))
+    assert folders_of(cache) == [folder]
+
+
+def test_cache_of_another_user_is_not_used_for_archives(tmp_path, pets, cache, load, make_foreign):
+    cache.mkdir(parents=True)
+    make_foreign(cache)
+    with pytest.warns(RuntimeWarning, match="archives cannot be used .it belongs to another user"):
+        assert len(load(pack(pets, tmp_path / "pets.zip")).train) == 4
+    assert not list(cache.iterdir())
+
+
 def test_least_recently_used_folder_is_removed_first(tmp_path, pets, cache, load, monkeypatch):
     path = pack(pets, tmp_path / "old.zip")
     load(path)
     (old,) = folders_of(cache)
     os.utime(old, (1000, 1000))
-    size = int(old.with_suffix(".size").read_text())
+    size = json.loads(old.with_suffix(".json").read_text())["bytes"]
     monkeypatch.setenv("PHINAS_CACHE_GB", str(1.5 * size / 1e9))
     load(pack(pets, tmp_path / "new.zip", top="photos/"))
     assert len(folders_of(cache)) == 1

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,46 @@ def test_damaged_entry_is_written_again(tmp_path, cache, name, damage):
     assert np.array_equal(load(tmp_path / "pets").train.pixels, first.train.pixels)
     mark_entry(*list_entries(cache))
     assert is_from_marked_entry(load(tmp_path / "pets"))
+
+
+@pytest.mark.parametrize("name", ["", "pixels.npy", "record.json"])
+def test_entry_of_another_user_is_written_again(tmp_path, cache, make_foreign, name):
+    first = load(write_class_folders(tmp_path / "pets"))
+    (entry,) = list_entries(cache)
+    mark_entry(entry)
+    make_foreign(entry / name)
+    assert np.array_equal(load(tmp_path / "pets").train.pixels, first.train.pixels)
+    assert (entry / name).stat().st_uid == os.geteuid()
+
+
+def test_entry_under_the_name_of_another_is_written_again(tmp_path, cache):
+    load(write_class_folders(tmp_path / "cats"))
+    (entry,) = list_entries(cache)
+    entry.rename(tmp_path / "entry")
+    load(write_class_folders(tmp_path / "pets", seed=1))
+    (other,) = list_entries(cache)
+    shutil.rmtree(other)
+    (tmp_path / "entry").rename(other)
+    mark_entry(other)
+    assert not is_from_marked_entry(load(tmp_path / "pets"))
+
+
+def test_cache_folder_of_another_user_is_not_used(tmp_path, cache, make_foreign):
+    cache.mkdir(parents=True)
+    make_foreign(cache)
+    write_class_folders(tmp_path / "pets")
+    with pytest.warns(RuntimeWarning, match="images cannot be used .it belongs to another user"):
+        assert len(load(tmp_path / "pets").train) == 8
+    assert not list_entries(cache)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_cache_folder_is_private(tmp_path, cache, exists):
+    if exists:
+        cache.mkdir(parents=True)
+        cache.chmod(0o777)
+    load(write_class_folders(tmp_path / "pets"))
+    assert cache.stat().st_mode & 0o777 == 0o700
 
 
 def test_least_recently_used_entry_is_removed_first(tmp_path, cache, monkeypatch):

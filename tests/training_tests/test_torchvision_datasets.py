@@ -165,6 +165,13 @@ def test_images_are_not_cached(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
+def test_downloads_of_another_user_are_refused(tmp_path, monkeypatch, make_foreign):
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path))
+    (tmp_path / "torchvision").mkdir()
+    make_foreign(tmp_path / "torchvision")
+    assert "it belongs to another user" in load_error_of("torchvision:MNIST")
+
+
 def test_missing_torchvision_is_refused_with_the_extra_that_installs_it(monkeypatch):
     for name in ("torchvision", "torchvision.datasets"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -4,6 +4,9 @@ The name of an entry is the sha256 of all that determines its content: names and
 encoded images, the stored image size, the resize mode and the versions. So an entry is never out of
 date. When the cache exceeds its limit, the least recently used entries are removed.
 
+An entry is used only if it belongs to this user or to root, is the one that was stored under its
+name, and its pixels have the stored hash. Otherwise it is written again.
+
 An entry includes which images are bad. Whether they are skipped is decided later. A cache that
 cannot be written does not cause an error: images are decoded without it, with one warning.
 """
@@ -28,12 +31,18 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.run_dir import write_json
 from phinas.experiment.schema.run import ResizeMode
-from phinas.space.cache_directory import CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE, cache_root
+from phinas.space.cache_directory import (
+    CACHE_DIR_VARIABLE,
+    CACHE_LIMIT_VARIABLE,
+    cache_root,
+    is_trusted_owner,
+    open_cache_folder,
+)
 from phinas.training.data.decoding import CHUNK_IMAGES, Pixels, decode_all
 from phinas.training.data.source_dataset import ImageContent, SourceSplit, UnusableImage
 
 # Increase it when the files of an entry change, or the pixels that decoding an image results in.
-FORMAT = 2
+FORMAT = 3
 DEFAULT_LIMIT_GB = 20.0
 _LOCK_TIMEOUT_SECONDS = 1800.0  # how long to wait for a process that decodes the same images
 _ABANDONED_SECONDS = 86_400.0  # age of an unfinished entry from which its process is gone
@@ -65,8 +74,12 @@ def decode_cached(
     if not split.is_encoded or not 0 < needed <= limit:
         return decode()
     key = _key(split, [image_size, resize_mode], on_progress=on_progress)
-    entry = cache_root() / "images" / key
     shape = (len(split.labels), image_size, image_size, 3)
+    try:
+        entry = open_cache_folder("images") / key
+    except OSError as error:
+        _warn_unusable(cache_root() / "images", error)
+        return decode()
     decoded = _read_entry(entry, shape)
     if decoded is None:
         decoded = _create_entry(entry, shape, decode, limit=limit)
@@ -118,10 +131,17 @@ def _content_bytes(content: ImageContent) -> bytes:
 
 
 def _read_entry(entry: Path, shape: tuple[int, ...]) -> DecodedImages | None:
-    """The content of an entry, with memory-mapped pixels. None if it is absent or damaged."""
+    """The content of an entry, with memory-mapped pixels.
+
+    None if it is absent, damaged, another entry under this name, or another user's.
+    """
     record, pixels = entry / "record.json", entry / "pixels.npy"
+    if not all(is_trusted_owner(path) for path in (entry, record, pixels)):
+        return None
     try:
         metadata = json.loads(record.read_bytes())
+        if metadata["key"] != entry.name:
+            return None
         if pixels.stat().st_size != metadata["bytes"] or file_sha256(pixels) != metadata["sha256"]:
             return None
         mapped = np.load(pixels, mmap_mode="r", allow_pickle=False)
@@ -145,14 +165,10 @@ def _create_entry(
     The entry is locked. A second process waits and then reads the entry.
     """
     try:
-        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(entry.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_SECONDS)
         lock.acquire()
     except (OSError, NotImplementedError) as error:
-        _warn_once(
-            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be used ({error}), so images are "
-            "decoded again each time; set it to a folder that you may write"
-        )
+        _warn_unusable(entry.parent, error)
         return decode()
     try:
         decoded = _read_entry(entry, shape)
@@ -175,13 +191,18 @@ def _store_entry(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         for old in (temporary, entry):  # from a process that was killed, and damaged
             shutil.rmtree(old, ignore_errors=True)
-        temporary.mkdir()
+        temporary.mkdir(mode=0o700)
         path = temporary / "pixels.npy"
         with path.open("wb") as file:
             np.save(file, pixels, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        record = {"bytes": path.stat().st_size, "sha256": file_sha256(path), "bad": bad_images}
+        record = {
+            "key": entry.name,
+            "bytes": path.stat().st_size,
+            "sha256": file_sha256(path),
+            "bad": bad_images,
+        }
         write_json(temporary / "record.json", record)
         temporary.rename(entry)
         _evict(entry.parent, limit=limit)
@@ -219,6 +240,13 @@ def _evict(folder: Path, *, limit: float) -> None:
         shutil.rmtree(entry, ignore_errors=True)
         entry.with_suffix(".lock").unlink(missing_ok=True)
         total -= size
+
+
+def _warn_unusable(folder: Path, error: Exception) -> None:
+    _warn_once(
+        f"{CACHE_DIR_VARIABLE}: {folder} cannot be used ({error}), so images are decoded again "
+        "each time; set it to a folder that you may write"
+    )
 
 
 @cache

@@ -1,16 +1,20 @@
 """An archive of a data set (.zip, .tar, .tar.gz and the like), unpacked into the cache.
 
 The name of the unpacked folder is the sha256 of the archive, so an archive is unpacked once. It is
-unpacked under a temporary name and then renamed, so a partial folder is never read.
+unpacked under a temporary name and then renamed, so a partial folder is never read. A record beside
+it has the hash of its files. A folder that differs from its record is unpacked again.
 
 An archive may come from anywhere. An entry that is not a plain file or folder, or whose name could
 leave the folder or overwrite another entry, makes the whole archive unusable. The size is counted
 while an entry is unpacked, because what an archive says of it may be false.
 """
 
+import hashlib
+import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,7 +25,15 @@ from filelock import FileLock
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.manifest import file_sha256
-from phinas.space.cache_directory import CACHE_LIMIT_VARIABLE, cache_root
+from phinas.experiment.run_dir import write_json
+from phinas.space.cache_directory import (
+    CACHE_DIR_VARIABLE,
+    CACHE_LIMIT_VARIABLE,
+    ForeignCacheError,
+    cache_root,
+    is_trusted_owner,
+    open_cache_folder,
+)
 from phinas.training.data.archive_entries import (
     SAFE_ADVICE,
     Entry,
@@ -90,21 +102,30 @@ def _open_cached(path: Path, resources: ExitStack, *, limit: float) -> Path | No
     It is locked until the images are decoded, so that it is not evicted. None if the cache cannot
     be used.
     """
-    folder = cache_root() / "archives" / file_sha256(path)[:40]
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = open_cache_folder("archives") / file_sha256(path)[:40]
         lock = FileLock(folder.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_SECONDS)
         resources.enter_context(lock)
+    except ForeignCacheError as error:
+        warnings.warn(
+            f"{CACHE_DIR_VARIABLE}: {cache_root() / 'archives'} cannot be used ({error}), so "
+            "archives are unpacked again each time; set it to a folder that you may write",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
     except (OSError, NotImplementedError):
         return None
-    if folder.exists():
+    if _is_intact(folder):
         os.utime(folder)  # The time of last use, for eviction.
         return folder
     temporary = folder.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    for old in (temporary, folder):  # of a process that was killed, and damaged
+        shutil.rmtree(old, ignore_errors=True)
     try:
         size = _unpack(path, temporary, limit=limit)
-        folder.with_suffix(".size").write_text(f"{size}", encoding="ascii")
+        record = {"bytes": size, "sha256": _content_sha256(temporary)}
+        write_json(folder.with_suffix(".json"), record)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -112,13 +133,34 @@ def _open_cached(path: Path, resources: ExitStack, *, limit: float) -> Path | No
     return folder
 
 
+def _is_intact(folder: Path) -> bool:
+    """Whether a folder of the cache is this user's and has the files that were unpacked."""
+    record = folder.with_suffix(".json")
+    if not (is_trusted_owner(folder) and is_trusted_owner(record)):
+        return False
+    try:
+        return bool(json.loads(record.read_bytes())["sha256"] == _content_sha256(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _content_sha256(folder: Path) -> str:
+    """A hash of the names and contents of all files of a folder."""
+    digest = hashlib.sha256()
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    for path in sorted(files):
+        name = path.relative_to(folder).as_posix()
+        digest.update(json.dumps([name, file_sha256(path)]).encode())
+    return digest.hexdigest()
+
+
 def _evict(newest: Path, *, limit: float) -> None:
     """Remove the least recently used folders that no process reads, beyond the cache limit."""
     sizes: dict[Path, int] = {}
-    for record in newest.parent.glob("*.size"):
+    for record in newest.parent.glob("*.json"):
         folder = record.with_suffix("")
         if folder.is_dir():
-            sizes[folder] = int(record.read_text(encoding="ascii") or 0)
+            sizes[folder] = int(json.loads(record.read_bytes())["bytes"])
     total = sum(sizes.values())
     for folder in sorted(sizes, key=lambda folder: folder.stat().st_mtime):
         if total <= limit or folder == newest:
@@ -129,7 +171,7 @@ def _evict(newest: Path, *, limit: float) -> None:
         except TimeoutError:
             continue
         total -= sizes[folder]
-        folder.with_suffix(".size").unlink(missing_ok=True)
+        folder.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _unpack(path: Path, folder: Path, *, limit: float) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.space.cache_directory import cache_root
+from phinas.space.cache_directory import CACHE_DIR_VARIABLE, cache_root, open_cache_folder
 from phinas.space.interchange.torchvision_import import import_with_torchvision
 from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
 from phinas.training.data.labeling.split_names import SPLIT_NAMES
@@ -80,7 +80,7 @@ def list_torchvision(source: str, options: ReadOptions) -> SourceDataset:
 def _open_splits(source: str, dataset_class: Any, root: str) -> dict[str, Any]:
     """The splits that the data set has. All images are for training where it has none."""
     parameters = set(inspect.signature(dataset_class).parameters)
-    folder = str(Path(root).expanduser() if root else cache_root() / "torchvision")
+    folder = str(Path(root).expanduser() if root else _download_folder(source))
     available: dict[str, Any] = {"root": folder, "download": not root}
     arguments = {name: value for name, value in available.items() if name in parameters}
     if "train" in parameters:
@@ -95,6 +95,20 @@ def _open_splits(source: str, dataset_class: Any, root: str) -> dict[str, Any]:
         for split, names in _SPLITS.items()
     }
     return {split: dataset for split, dataset in splits.items() if dataset is not None}
+
+
+def _download_folder(source: str) -> Path:
+    """The folder of the cache for downloads.
+
+    torchvision unpickles the files of some data sets, so they must not be another user's.
+    """
+    try:
+        return open_cache_folder("torchvision")
+    except OSError as error:
+        raise InputError(
+            f"data.source: {source}: {cache_root() / 'torchvision'} cannot be used ({error}); set "
+            f"{CACHE_DIR_VARIABLE} to a folder that you may write, or use {source}:ROOT"
+        ) from None
 
 
 def _dataset_class(source: str, name: str) -> Any:
