@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from phinas.experiment.errors import InputError
+from phinas.space.library_lookup import find_shadow, is_installed
 
 
 def import_library(name: str, *, attribute: str, needed_by: str, extra: str) -> Any:
@@ -21,16 +22,26 @@ def import_library(name: str, *, attribute: str, needed_by: str, extra: str) -> 
     Raises:
         InputError: The library is not installed, or another package of the same name shadows it.
     """
+    shadow = find_shadow(name)
+    if shadow is not None:
+        raise _shadowed(name, shadow, needed_by=needed_by, extra=extra)
+    missing = InputError(
+        f"{needed_by} needs {name}, which is not installed; pip install 'phinas[{extra}]'"
+    )
+    if not is_installed(name):
+        raise missing
     try:
         library = importlib.import_module(name)
     except ImportError:
-        raise InputError(
-            f"{needed_by} needs {name}, which is not installed; pip install 'phinas[{extra}]'"
-        ) from None
+        raise missing from None
     if not hasattr(library, attribute):
-        location = library.__file__ or next(iter(library.__path__))
-        raise InputError(
-            f"{needed_by} needs the library {name}, but {location} shadows it; rename that package "
-            "or run phinas from another directory"
-        )
+        raise _shadowed(name, library.__file__, needed_by=needed_by, extra=extra)
     return library
+
+
+def _shadowed(name: str, path: object, *, needed_by: str, extra: str) -> InputError:
+    return InputError(
+        f"{needed_by} needs the library {name}, but {path} shadows it; rename that file or folder, "
+        "or run phinas from another directory. If the library is not installed: pip install "
+        f"'phinas[{extra}]'"
+    )

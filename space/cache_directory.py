@@ -54,10 +54,13 @@ def open_cache_folder(kind: str) -> Path:
 
 
 def is_trusted_owner(path: Path) -> bool:
-    """Whether a file or folder belongs to this user or to root. False if it is missing."""
+    """Whether a file or folder, and a link to it, belongs to this user or to root.
+
+    False if it is missing.
+    """
     if os.name != "posix":
         return path.exists()
     try:
-        return path.lstat().st_uid in (_ROOT_USER, os.geteuid())
+        return {path.lstat().st_uid, path.stat().st_uid} <= {_ROOT_USER, os.geteuid()}
     except OSError:
         return False

@@ -13,10 +13,11 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from phinas.experiment.errors import DiskError, StorageError
+from phinas.experiment.optional_library import import_library
 from phinas.experiment.run_dir import file_id
 from phinas.experiment.storage.database_url import connection_url
 from phinas.experiment.storage.optuna_study import is_disk_error, storage_errors
@@ -46,9 +47,9 @@ class StudyStorage:
             connection_options = (
                 {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
             )
-            self._rdb_storage = _open_database(
-                url if sqlite else connection_url(url), connection_options
-            )
+            address = url if sqlite else connection_url(url)
+            _require_driver(address)
+            self._rdb_storage = _open_database(address, connection_options)
             if sqlite:
                 event.listen(self._rdb_storage.engine, "connect", _set_pragmas)
                 self._rdb_storage.engine.dispose()  # the connections made so far lack the pragmas
@@ -127,6 +128,14 @@ class StudyStorage:
 _MAX_OPENINGS = 5
 # Proposals are made in memory, so this sampler is not used. Optuna would create a default one.
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
+
+
+def _require_driver(url: str) -> None:
+    """Raises InputError if the driver is that of an extra of phinas, and is not installed."""
+    if make_url(url).get_driver_name() == "psycopg":
+        import_library(
+            "psycopg", attribute="connect", needed_by="run.storage: postgresql", extra="postgres"
+        )
 
 
 def _open_database(url: str, connection_options: dict[str, Any]) -> RDBStorage:

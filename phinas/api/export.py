@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from phinas.deployment.export_paths import FORMATS, choose_format, require_legal
 from phinas.deployment.trained_network import TrainedNetworkFiles, find_trained_network
 from phinas.experiment.errors import InputError
 from phinas.network_source import load_network, split_run_name
+from phinas.space.library_lookup import is_installed
 from phinas.space.spec import ArchSpec
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _require_onnx(to: str, *, with_preprocessing: bool, int8: bool) -> None:
             if is_set:
                 raise InputError(f"{flag}: is for ONNX files and --to is {to}; leave it out")
         return
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not is_installed(name)]
     if missing:
         raise InputError(f"export needs {missing[0]}; pip install 'phinas[onnx]'")
 

@@ -1,6 +1,5 @@
 """Checks of `phinas bench` before anything runs."""
 
-import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from phinas.nas.benchmark.runner import require_benchmark_strategy
 from phinas.nas.cost_constraint import require_feasible
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.search import make_cost_constraint
+from phinas.space.library_lookup import is_installed
 from phinas.space.search_spaces.search_space import SearchSpace
 
 INSTALL_COMMAND = 'pip install "phinas[benchmarks]"'
@@ -129,7 +129,7 @@ def installed_strategies(
     names = list(dict.fromkeys(strategies))
     for name in names:
         require_benchmark_strategy(name, evaluator, pruner=section.pruner, key="--strategies")
-    if "syne-tune-rea" in names and importlib.util.find_spec("syne_tune") is None:
+    if "syne-tune-rea" in names and not is_installed("syne_tune"):
         names.remove("syne-tune-rea")
         if not names:
             raise InputError(f"--strategies: syne-tune-rea is not installed; {INSTALL_COMMAND}")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from phinas.space.interchange.constructors import find_constructor
 from phinas.space.interchange.onnx_export import TOLERANCE, ExportError, relative_difference
 from phinas.space.interchange.partial_files import partial_files
 from phinas.space.interchange.state_dict_maps import to_library_state_dict
+from phinas.space.library_lookup import is_installed
 from phinas.space.spec import ArchSpec
 from phinas.training.engine.weights_io import save_state_dict
 
@@ -84,7 +84,7 @@ def _compare(
     model: nn.Module, spec: ArchSpec, lines: list[str], *, tool: str, folder: Path
 ) -> float | None:
     """The largest relative difference of the outputs, in a process that imports the library."""
-    if find_spec(tool) is None:
+    if not is_installed(tool):
         return None
     images = photo_inputs(spec.channels, spec.resolution)
     exchange = folder / "check.safetensors"

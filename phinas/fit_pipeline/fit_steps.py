@@ -24,6 +24,7 @@ from phinas.fit_pipeline.pretrained_reference import check_reference_of_fit
 from phinas.network_source import load_network
 from phinas.reports.sentences.duplicates import list_leaks
 from phinas.run_context import INPUT_ERRORS
+from phinas.space.library_lookup import is_installed
 from phinas.space.network import Network
 from phinas.terminal.progress import Display
 
@@ -195,7 +196,7 @@ def train_and_measure(
 
 def _require_onnx(config: FitSection) -> None:
     """Raises InputError before hours of training, not after them."""
-    from importlib.util import find_spec
-
-    if config.onnx and not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
+    if config.onnx and not all(
+        is_installed(name) for name in ("onnx", "onnxscript", "onnxruntime")
+    ):
         raise InputError("--onnx: needs more packages; pip install 'phinas[onnx]'")

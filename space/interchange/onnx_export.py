@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from phinas.space.interchange.input_graph import InputGraph, InputSteps
 from phinas.space.interchange.partial_files import partial_files
+from phinas.space.library_lookup import is_installed
 from phinas.space.pytorch.conv_net import SameConv2d, SameMaxPool2d
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def write_onnx(
         ExportError: `check` failed, or torch's exporter did.
         ImportError: The extra is not installed.
     """
-    import onnxruntime  # noqa: F401 - the checks need it, so it is missed before the export
-
+    _require_onnxruntime()  # the checks need it, so it is missed before the export
     model.eval()
     network = _with_constant_padding(model)
     graph = network if steps is None else InputGraph(network, steps).eval()
@@ -178,6 +178,12 @@ def save_checked(
     return result
 
 
+def _require_onnxruntime() -> None:
+    """Raises ImportError if onnxruntime is not installed."""
+    if not is_installed("onnxruntime"):
+        raise ModuleNotFoundError("onnxruntime is not installed", name="onnxruntime")
+
+
 class OnnxNetwork(nn.Module):
     """An ONNX file as a module: images on the CPU to logits, in onnxruntime.
 
@@ -187,6 +193,7 @@ class OnnxNetwork(nn.Module):
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
+        _require_onnxruntime()
         import onnxruntime
 
         super().__init__()

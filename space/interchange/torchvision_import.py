@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from phinas.space.library_lookup import is_installed
+
 # Operators for which torchvision registers an implementation while it is imported.
 _OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
@@ -26,9 +28,12 @@ def import_with_torchvision(name: str) -> ModuleType:
         name: the name of the module.
 
     Raises:
-        ImportError: the module is not installed.
+        ImportError: the module is not installed, or a module of the user has its name.
         RuntimeError: torchvision is for another version of torch.
     """
+    library = name.partition(".")[0]
+    if not is_installed(library):
+        raise ModuleNotFoundError(f"{library} is not installed", name=library)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both libraries use functions that torch deprecates
         _ensure_operators()

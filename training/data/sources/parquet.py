@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
+from phinas.experiment.optional_library import import_library
 from phinas.training.data.decoding import CHUNK_IMAGES
 from phinas.training.data.foreign_formats import describe_content
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
@@ -229,13 +230,9 @@ def _only(names: list[str]) -> str | None:
 
 
 def _pyarrow(path: Path) -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise InputError(
-            f"{path}: Parquet files need pyarrow, which is not installed; pip install "
-            "'phinas[parquet]'"
-        ) from None
+    import_library("pyarrow", attribute="Table", needed_by=f"{path}: Parquet", extra="parquet")
+    import pyarrow.parquet
+
     return pyarrow.parquet
 
 
