@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
+from phinas.experiment.csv_text import escape_cell
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.versions import version
 from phinas.reports.csv_export import CSV_TABLES
@@ -55,11 +57,21 @@ def write_report(run: RunDir) -> Path:
     for name, make_dataframe in CSV_TABLES.items():
         write_atomic(
             run.report / f"{name}.csv",
-            make_dataframe(run_data).to_csv(index=False, lineterminator="\n"),
+            _as_csv_text(make_dataframe(run_data)),
         )
     figures = _write_figures(run_data, run.report)
     write_atomic(run.report_page, render_page(run_data, figures))
     return run.report_page
+
+
+def _as_csv_text(dataframe: pd.DataFrame) -> str:
+    """A table as a file, without formulas; `phinas.load` returns its text unchanged."""
+    texts = {
+        str(name): column.map(escape_cell, na_action="ignore")
+        for name, column in dataframe.items()
+        if not pd.api.types.is_numeric_dtype(column)
+    }
+    return dataframe.assign(**texts).to_csv(index=False, lineterminator="\n")
 
 
 def _write_figures(run_data: RunData, directory: Path) -> dict[str, RenderedFigure]:

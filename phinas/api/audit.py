@@ -1,7 +1,5 @@
 """`phinas audit`: a data set, its problems, and the search spaces that its images suit."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phinas.experiment.csv_text import make_csv_text
 from phinas.experiment.errors import InputError
 from phinas.experiment.output_file import check_output_file
 from phinas.experiment.run_dir import write_atomic
@@ -90,12 +89,10 @@ class AuditResult:
 
         target = Path(path)
         check_csv_path(target)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(FileFinding.model_fields)
-        writer.writerows(row.to_dict().values() for row in self.dataset.files)
+        rows = (row.to_dict().values() for row in self.dataset.files)
+        text = make_csv_text(list(FileFinding.model_fields), rows)
         try:
-            write_atomic(target, text.getvalue())
+            write_atomic(target, text)
         except OSError as error:
             raise InputError(
                 f"--csv: {target} cannot be written ({error.strerror or error}); use another file"

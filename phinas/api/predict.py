@@ -1,13 +1,12 @@
 """`phinas predict`: the classes of image files, and their accuracy where folders say the labels."""
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phinas.experiment.artifacts.trained_weights import TrainedWeights
+from phinas.experiment.csv_text import make_csv_text
 from phinas.experiment.errors import InputError
 from phinas.reports.formatting import pluralize
 from phinas.reports.sentences.learning_problem import describe_learning_problem
@@ -64,17 +63,15 @@ class PredictResult:
 
     def to_csv(self) -> str:
         """A CSV table with a row for each image: its path, its label, and the classes."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         top = max((len(row.classes) for row in self.predictions), default=0)
         names = [
             name for rank in range(1, top + 1) for name in (f"class_{rank}", f"probability_{rank}")
         ]
-        writer.writerow(["path", "label", *names])
+        rows = []
         for row in self.predictions:
             values = (value for each in row.classes for value in (each.name, each.probability))
-            writer.writerow([str(row.path), row.label or "", *values])
-        return text.getvalue()
+            rows.append([str(row.path), row.label or "", *values])
+        return make_csv_text(["path", "label", *names], rows)
 
 
 def predict(

@@ -3,9 +3,7 @@
 The test split is opened here, once. `measurement.json` is written last.
 """
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord, TrainedNe
 from phinas.experiment.artifacts.learning_problem import LearningProblem
 from phinas.experiment.artifacts.preprocessing import Preprocessing
 from phinas.experiment.artifacts.pretrained_reference import PretrainedReference
+from phinas.experiment.csv_text import make_csv_text
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.learning_check import find_learning_problem
 from phinas.experiment.manifest import describe_machine
@@ -160,10 +159,10 @@ def write_results(
         (epoch, point.accuracy, point.loss, point.top5)
         for epoch, point in enumerate(training_result.curve, start=1)
     )
-    write_atomic(fit_dir.curve, _csv_table(("epoch", "accuracy", "loss", "top5"), curve))
+    write_atomic(fit_dir.curve, make_csv_text(("epoch", "accuracy", "loss", "top5"), curve))
     classes = _score_classes(data, measurement)
     rows = ((row.name, row.images, row.accuracy) for row in classes)
-    write_atomic(fit_dir.per_class_accuracy, _csv_table(("class", "images", "accuracy"), rows))
+    write_atomic(fit_dir.per_class_accuracy, make_csv_text(("class", "images", "accuracy"), rows))
     result = FitMeasurement(
         network_id=record.spec.network_id,
         measurement=measurement,
@@ -231,12 +230,4 @@ def summary_line(result: FitResult) -> str:
 def _confusion_table(classes: Sequence[str], confusion: Sequence[tuple[int, int, int]]) -> str:
     """The number of test images by label and prediction, where there are some."""
     rows = ((classes[label], classes[predicted], count) for label, predicted, count in confusion)
-    return _csv_table(("label", "prediction", "images"), rows)
-
-
-def _csv_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return make_csv_text(("label", "prediction", "images"), rows)

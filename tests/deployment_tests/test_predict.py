@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 import phinas as front
+from phinas.api.predict import PredictResult
+from phinas.deployment.classify import ClassProbability, Prediction
 from phinas.experiment.artifacts.fit import FitMeasurement
 from phinas.experiment.errors import InputError
 from phinas.experiment.fit_dir import FitDir
@@ -81,6 +83,12 @@ def test_command_writes_a_csv_file(color_fit, color_images, tmp_path, phinas_in_
         *("path", "label", "class_1", "probability_1", "class_2", "probability_2")
     ]
     assert {row["label"] for row in rows} == {"bars", "dots", "fade"}
+
+
+def test_class_names_in_the_csv_table_are_no_formulas() -> None:
+    prediction = Prediction(Path("a.png"), "=1+1", (ClassProbability("@x", 0.9),))
+    text = PredictResult("m", "n", (prediction,), (), None).to_csv()
+    assert text == "path,label,class_1,probability_1\na.png,'=1+1,'@x,0.9\n"
 
 
 def test_command_prints_json(color_fit, color_images, phinas_in_process) -> None:

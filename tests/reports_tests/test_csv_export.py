@@ -9,6 +9,7 @@ from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.reports.csv_export import CSV_TABLES, make_trials_dataframe
+from phinas.reports.page import _as_csv_text
 from phinas.reports.run_reader import read_run_data
 
 
@@ -26,6 +27,11 @@ def test_a_trial_is_a_row_whether_it_was_measured_failed_or_runs(full_run, run_d
     assert table.state.value_counts().to_dict() == {"complete": 11, "fail": 1, "running": 1}
     assert list(table.trial) == [row.number for row in run_data.trial_records["search"]]
     assert table[table.state == "fail"].reason.item() == "the loss became NaN"
+
+
+def test_no_text_of_a_table_is_a_formula():
+    table = pd.DataFrame({"reason": pd.array(["=1+1", None, "ok"], "string"), "gap": [-0.5, 1, 2]})
+    assert _as_csv_text(table) == "reason,gap\n'=1+1,-0.5\n,1.0\nok,2.0\n"
 
 
 def test_a_pruned_trial_is_a_row_with_its_reason_and_its_training_time_and_no_reward(build):

@@ -375,6 +375,20 @@ def test_csv_file_has_a_row_for_each_file_with_a_problem(write, tmp_path, capsys
     assert [{**row, "set": int(row["set"])} for row in rows] == result["files"]
 
 
+def test_csv_file_has_no_formulas(tmp_path, capsys):
+    for name in ("=1+1", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for index in range(4):
+            pixels = np.full((16, 16), 50 * index + len(name), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{index}.png")
+        (tmp_path / "pets" / name / "x.png").write_bytes(b"")
+    table = tmp_path / "problems.csv"
+    arguments = [str(tmp_path / "pets"), "--skip-bad-images", "--csv", str(table)]
+    assert run_command(cli, ["audit", *arguments]) == 0
+    assert ",'=1+1/x.png," in table.read_text()
+    assert ",=" not in table.read_text()
+
+
 @pytest.mark.parametrize("name", [".", "missing/x.csv"])
 def test_csv_file_that_cannot_be_written_is_refused_before_the_images_are_read(
     name, tmp_path, capsys
