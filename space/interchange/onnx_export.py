@@ -154,7 +154,8 @@ def save_checked(
     """Write an ONNX model to a temporary file, check it, and give it its name.
 
     Args:
-        model: The model, whose metadata and inferred shapes are replaced.
+        model: The model, whose metadata and inferred shapes are replaced. The exporter's notes on
+            its parts are removed: their stack traces have paths of this machine.
         path: The file.
         check: Is called with the temporary file.
         metadata: Properties of the file.
@@ -169,6 +170,7 @@ def save_checked(
 
     # Tools that change weights (quantization) trust these shapes, which are wrong after that.
     del model.graph.value_info[:]
+    _remove_notes(model.graph)
     onnx.helper.set_model_props(model, dict(metadata))
     with partial_files(path) as folder:
         new_path = folder / path.name
@@ -176,6 +178,17 @@ def save_checked(
         result = check(new_path)
         new_path.replace(path)
     return result
+
+
+def _remove_notes(graph: "onnx.GraphProto") -> None:
+    """Remove the metadata and the comments of a graph, its nodes and its tensors."""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):  # the body of an If or a Loop
+                _remove_notes(attribute.g)
 
 
 def _require_onnxruntime() -> None:
