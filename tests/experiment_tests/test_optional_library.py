@@ -60,10 +60,10 @@ def import_from_here(tmp_path, monkeypatch):
             def find_spec(name, path=None, target=None):
                 if name.partition(".")[0] != library:
                     return None
-                found = importlib.machinery.PathFinder.find_spec(name, path or [str(tmp_path)])
-                if found is None:
+                spec = importlib.machinery.PathFinder.find_spec(name, path or [str(tmp_path)])
+                if spec is None:
                     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-                return found
+                return spec
 
         for name in [name for name in sys.modules if name.partition(".")[0] == library]:
             monkeypatch.delitem(sys.modules, name)
