@@ -299,6 +299,11 @@ class RunDir(LockedDirectory):
         return self / "report"
 
     @property
+    def redacted_report(self) -> Path:
+        """The report to give away, which is written on request."""
+        return self / "report_redacted"
+
+    @property
     def report_page(self) -> Path:
         return self.report / "index.html"
 

@@ -19,6 +19,7 @@ from phinas.reports.csv_export import CSV_TABLES
 from phinas.reports.figure_export import render_inline_svg, render_png, render_svg, report_style
 from phinas.reports.figures import FIGURES
 from phinas.reports.palette import DARK_COLORS, LIGHT_COLORS
+from phinas.reports.redaction import redact
 from phinas.reports.run_data import RunData
 from phinas.reports.run_reader import read_run_data
 from phinas.reports.sentences import provenance
@@ -43,8 +44,13 @@ class RenderedFigure:
     caption: str
 
 
-def write_report(run: RunDir) -> Path:
+def write_report(run: RunDir, *, redacted: bool = False) -> Path:
     """Write the report of a run, whatever stages it has finished.
+
+    Args:
+        run: The run directory.
+        redacted: Leave out paths, file names of images, and names of the user and the machine. The
+            report is then in a directory of its own.
 
     Returns:
         The path of the page.
@@ -53,15 +59,18 @@ def write_report(run: RunDir) -> Path:
         InputError: It is not a run directory, or a file is damaged.
         StorageError: The record of trials is damaged.
     """
-    run_data = read_run_data(run)
+    run_data, folder = read_run_data(run), run.report
+    if redacted:
+        run_data, folder = redact(run_data, run), run.redacted_report
     for name, make_dataframe in CSV_TABLES.items():
         write_atomic(
-            run.report / f"{name}.csv",
+            folder / f"{name}.csv",
             _as_csv_text(make_dataframe(run_data)),
         )
-    figures = _write_figures(run_data, run.report)
-    write_atomic(run.report_page, render_page(run_data, figures))
-    return run.report_page
+    figures = _write_figures(run_data, folder)
+    page = folder / run.report_page.name
+    write_atomic(page, render_page(run_data, figures))
+    return page
 
 
 def _as_csv_text(dataframe: pd.DataFrame) -> str:

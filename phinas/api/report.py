@@ -1,5 +1,6 @@
 """`phinas report`: write the report of a run again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,16 @@ if TYPE_CHECKING:
 
 
 @checked_arguments()
-def report(directory: str | Path) -> "RunSummary":
+def report(directory: str | Path, *, redact: bool = False) -> "RunSummary":
     """Write the report of a run again: one HTML page with CSV, SVG and PNG files.
 
     The run may be in progress in another process.
 
     Args:
         directory: The run directory.
+        redact: Write a report to give away in DIRECTORY/report_redacted. It has no paths, no file
+            names of images, and no name of the user or the machine. The names of the data set,
+            the networks and the classes stay.
 
     Returns:
         The results of the run so far, and the path of the page.
@@ -35,5 +39,5 @@ def report(directory: str | Path) -> "RunSummary":
 
     run_dir = RunDir(directory)
     run_dir.require_run()
-    write_report(run_dir)
-    return summarize_run(run_dir)
+    page = write_report(run_dir, redacted=redact)
+    return replace(summarize_run(run_dir), report=page)
