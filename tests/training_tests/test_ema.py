@@ -59,3 +59,14 @@ def test_the_horizon_grows_with_the_steps_so_far(capturable):
         average.set_step(99)
         average.update()
     assert average.module[0].bias.tolist() == pytest.approx([0.1] * 4)
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+def test_ema_of_a_network_without_counts_equals_the_network_after_a_step(capturable):
+    network = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    average = ModelEma(network, fraction=0.1, capturable=capturable)
+    average.set_step(0)
+    with torch.no_grad():
+        network[0].weight.add_(1)
+    average.update()
+    assert torch.allclose(average.module[0].weight, network[0].weight, atol=1e-6)

@@ -65,8 +65,9 @@ class ModelEma:
             torch._foreach_add_(self._float_averages, differences)
         else:
             torch._foreach_lerp_(self._float_averages, self._float_values, self._update_weight)
-        # the batch counts of batch norms (num_batches_tracked)
-        torch._foreach_copy_(self._integer_averages, self._integer_values)
+        # the batch counts of batch norms (num_batches_tracked), which not every network has
+        if self._integer_values:
+            torch._foreach_copy_(self._integer_averages, self._integer_values)
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
