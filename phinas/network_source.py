@@ -9,10 +9,12 @@ from phinas.experiment.run_dir import RunDir
 from phinas.reports.formatting import join_names, pluralize
 from phinas.space.builders.builder_function import is_builder
 from phinas.space.builders.built_network import BuiltNetwork
+from phinas.space.builders.timm_builders import OWN_FUNCTION, describe_families, suggest_spec
 from phinas.space.closest_name import suggest_name
+from phinas.space.interchange.library_models import has_spec, library_name
 from phinas.space.loading import load_spec
 from phinas.space.network import ScalableNetwork
-from phinas.space.spec import ArchSpec
+from phinas.space.spec import ArchSpec, SpecError
 
 _MAX_LISTED = 9  # names in an error message
 
@@ -53,8 +55,8 @@ def load_network(source: str, *, field: str = "spec") -> ArchSpec:
     if not isinstance(network, ArchSpec):
         raise InputError(
             f"{field}: {source!r} is made by a model builder, which `phinas scale --baseline` and "
-            "`phinas latency` accept and this command does not; name a preset, a spec file or "
-            "timm:NAME"
+            "`phinas latency` accept and this command does not; name a preset, a spec file or a "
+            "network of timm such as timm:resnet50"
         )
     return network
 
@@ -64,7 +66,8 @@ def load_baseline(source: str, *, field: str = "spec") -> ScalableNetwork:
 
     Args:
         source: As for `load_network`, or a model builder, `package.module:build` or
-            `path/to/file.py:build` (`phinas.space.builders.builder_function`).
+            `path/to/file.py:build` (`phinas.space.builders.builder_function`), or `timm:NAME` for a
+            network that is scaled by its arguments (`phinas.space.builders.timm_builders`).
         field: What error messages call the argument that has the source.
 
     Raises:
@@ -82,6 +85,7 @@ def load_baseline(source: str, *, field: str = "spec") -> ScalableNetwork:
             )
         if is_builder(source):
             return BuiltNetwork.of_builder(source)
+        _require_known_family(source, field)
         return load_spec(source, field=field)
     from phinas.reports.named_network import read_named_network
 
@@ -90,6 +94,20 @@ def load_baseline(source: str, *, field: str = "spec") -> ScalableNetwork:
     if network is None:
         raise InputError(f"{field}: {_describe_unknown_name(run, name)}")
     return network
+
+
+def _require_known_family(source: str, field: str) -> None:
+    """Raise SpecError for a name of timm whose network cannot be scaled."""
+    name = library_name(source)
+    if not name.startswith("timm:") or has_spec(name):
+        return
+    suggestion = suggest_spec(name.removeprefix("timm:"))
+    raise SpecError(
+        f"{field}: {name!r} is neither a network of timm that a spec describes nor of a family "
+        f"that phinas scales by its arguments ({describe_families()}); name another one, or "
+        + OWN_FUNCTION
+        + (f" ({suggestion})" if suggestion else "")
+    )
 
 
 def _is_run(source: str) -> bool:

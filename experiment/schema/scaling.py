@@ -91,8 +91,9 @@ class ScalingSection(Section):
     baseline: str | None = option(
         "Network to scale, instead of searching for one.",
         default=None,
-        values="a preset such as efficientnet_b0, a spec file, timm:NAME, RUN:NAME for a network "
-        "of a run, or package.module:build or path/to/file.py:build for a function that builds a "
+        values="a preset such as efficientnet_b0, a spec file, timm:NAME (also ConvNeXt, RegNet, "
+        "ResNet, ViT, DeiT and EfficientViT, if timm is installed), RUN:NAME for a network of a "
+        "run, or package.module:build or path/to/file.py:build for a function that builds a "
         "PyTorch network",
         default_text="the result of the search",
     )

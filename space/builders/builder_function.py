@@ -4,10 +4,13 @@
 (N, channels, resolution, resolution) to logits (N, classes). `depth` and `width` are factors of the
 user's own network, and the function does its own rounding. It is named as `package.module:build` or
 `path/to/file.py:build`. Its module is imported when it is first called, and no other code of the
-user is.
+user is. `timm:NAME` is the builder that phinas has for a network of timm
+(`phinas.space.builders.timm_builders`).
 """
 
+import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
 import re
@@ -19,11 +22,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from phinas.space.builders import timm_builders
 from phinas.space.builders.source_files import SourceFiles, find_source_files
 from phinas.space.field_checks import SpecError
 
 PARAMETERS = ("depth", "width", "resolution", "classes", "channels")
 SIGNATURE = f"build(*, {', '.join(PARAMETERS)})"
+DEFAULT_RESOLUTION = 224  # px
 _NAME = r"[^\W\d]\w*"
 _REFERENCE = re.compile(rf"(.+\.py|{_NAME}(?:\.{_NAME})*):({_NAME})")
 _LIBRARIES = ("timm", "torchvision", "hf")  # prefixes of other names
@@ -35,17 +40,22 @@ class BuilderFunction:
 
     Attributes:
         function: The user's function.
-        sources: The files that it is made of.
+        sources: The user's files that it is made of.
+        cache_name: Another one for each state of its code, packages not included.
+        resolution: Of the images of its network at factors of 1, in px.
     """
 
     function: Callable[..., Any]
     sources: SourceFiles
+    cache_name: str
+    resolution: int = DEFAULT_RESOLUTION
 
 
 def is_builder(source: str) -> bool:
     """Whether `source` has the form of a model builder's name."""
     match = _REFERENCE.fullmatch(source)
-    return match is not None and match[1] not in _LIBRARIES
+    is_function = match is not None and match[1] not in _LIBRARIES
+    return is_function or timm_builders.timm_model_name(source) is not None
 
 
 def load_builder(reference: str) -> BuilderFunction:
@@ -55,6 +65,9 @@ def load_builder(reference: str) -> BuilderFunction:
         SpecError: There is no such module or function, its module cannot be imported, or the
             function takes other parameters.
     """
+    model = timm_builders.timm_model_name(reference)
+    if model is not None:
+        return _load_timm_builder(model)
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise SpecError(
@@ -62,6 +75,24 @@ def load_builder(reference: str) -> BuilderFunction:
             "or path/to/file.py:function"
         )
     return _load_builder(reference, match[1], match[2], str(Path.cwd()))
+
+
+def builder_name(source: str) -> str:
+    """The name of a model builder, without what does not decide its networks: the tag of weights of
+    timm.
+    """
+    model = timm_builders.timm_model_name(source)
+    return source if model is None else f"timm:{model}"
+
+
+@lru_cache(maxsize=16)
+def _load_timm_builder(model: str) -> BuilderFunction:
+    """The builder of a network of timm. None of its files is the user's."""
+    code = hashlib.sha256(Path(timm_builders.__file__).read_bytes()).hexdigest()[:12]
+    function = timm_builders.timm_builder(model)
+    sources = SourceFiles({}, {"timm": importlib.metadata.version("timm")})
+    resolution = timm_builders.timm_resolution(model)
+    return BuilderFunction(function, sources, f"timm-{model}-{code}", resolution)
 
 
 @lru_cache(maxsize=16)
@@ -84,7 +115,8 @@ def _load_builder(reference: str, place: str, name: str, _directory: str) -> Bui
         raise SpecError(f"builder: {reference}: {place} has no file; name a module with one")
     path = Path(module.__file__).resolve()
     levels = 0 if place.endswith(".py") else place.count(".") + (path.stem == "__init__")
-    return BuilderFunction(function, find_source_files(path, path.parents[levels]))
+    sources = find_source_files(path, path.parents[levels])
+    return BuilderFunction(function, sources, f"{sources.digest}-{function.__name__}")
 
 
 def describe(error: BaseException) -> str:

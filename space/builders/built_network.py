@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
-from phinas.space.builders.builder_function import load_builder
+from phinas.space.builders.builder_function import builder_name, load_builder
 from phinas.space.builders.prices import (
     BuilderArguments,
     Price,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 KIND = "builder"
-DEFAULT_RESOLUTION = 224  # px
 # Of the user's network. Builders are called at the ends of these ranges.
 MIN_FACTOR, MAX_DEPTH_FACTOR, MAX_WIDTH_FACTOR = 0.125, 128.0, 32.0
 
@@ -212,13 +211,19 @@ class BuiltNetwork:
         return cls(**values)
 
     @classmethod
-    def of_builder(cls, reference: str, *, resolution: int = DEFAULT_RESOLUTION) -> Self:
+    def of_builder(cls, reference: str, *, resolution: int | None = None) -> Self:
         """The user's network at factors of 1, for three channels and 1000 classes.
+
+        Args:
+            reference: The name of the function.
+            resolution: In px; None: that of the builder.
 
         Raises:
             SpecError: There is no such function, or its module cannot be imported.
         """
-        return cls(reference, resolution, source=load_builder(reference).sources.digest)
+        builder = load_builder(reference)
+        source = builder.sources.digest if builder.sources.files else ""
+        return cls(builder_name(reference), resolution or builder.resolution, source=source)
 
     def check_repeatable(self) -> None:
         """Raises SpecError if the function makes different networks of the same arguments."""

@@ -206,7 +206,7 @@ def _cache_path(builder: BuilderFunction) -> Path | None:
         return None
     packages = {**builder.sources.packages, "torch": importlib.metadata.version("torch")}
     versions = "-".join(f"{name}{number}" for name, number in sorted(packages.items()))
-    name = f"{_FORMAT}-{builder.sources.digest}-{builder.function.__name__}-{versions}"
+    name = f"{_FORMAT}-{builder.cache_name}-{versions}"
     try:
         return open_cache_folder("builders") / f"{name[:200]}.jsonl"
     except OSError:

@@ -231,6 +231,13 @@ def library_name(text: str) -> str:
     return text
 
 
+def has_spec(name: str) -> bool:
+    """Whether "timm:NAME" or "torchvision:NAME" is a network that is known as a spec, or of which
+    it is known why there is none. A suffix after a dot is ignored.
+    """
+    return _without_tag(name) in (*LIBRARY_MODELS, *_UNSUPPORTED)
+
+
 @cache
 def library_spec(name: str, *, field: str = "spec") -> ArchSpec:
     """The spec of "timm:NAME" or "torchvision:NAME".
@@ -244,8 +251,7 @@ def library_spec(name: str, *, field: str = "spec") -> ArchSpec:
     Raises:
         SpecError: the network is unknown or no spec can describe it; names the nearest.
     """
-    library, _, model = name.partition(":")
-    key = f"{library}:{model.partition('.')[0]}"
+    key = _without_tag(name)
     if key in PRESET_VARIANTS:
         return PRESET_VARIANTS[key].spec()
     if key in _BLOCK_STRING_MODELS:
@@ -257,3 +263,9 @@ def library_spec(name: str, *, field: str = "spec") -> ArchSpec:
         f"there are {len(LIBRARY_MODELS)}, such as {LIBRARY_MODELS[0]}, {LIBRARY_MODELS[-4]}"
     )
     raise SpecError(f"{field}: {name!r} is not a known network of timm or torchvision; {hint}")
+
+
+def _without_tag(name: str) -> str:
+    """The name without timm's tag of the weights."""
+    library, _, model = name.partition(":")
+    return f"{library}:{model.partition('.')[0]}"
