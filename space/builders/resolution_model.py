@@ -1,11 +1,14 @@
 """How the FLOPs of a traced network change with the resolution.
 
 A layer's FLOPs are those of its output pixels. Most layers halve the resolution and round up, or
-divide it by a patch size and round down, which the height of their output shows.
+divide it by a patch size and round down, which the height of their output shows. Transformers have
+a row for each patch and a few more, for tokens of the class or registers.
 """
 
 import math
 from collections.abc import Callable, Mapping
+
+_MAX_EXTRA_TOKENS = 16
 
 
 def flops_model(flops_by_size: Mapping[float, int], resolution: int) -> Callable[[int], float]:
@@ -34,6 +37,11 @@ def flops_model(flops_by_size: Mapping[float, int], resolution: int) -> Callable
 
 def _size_at(size: float, resolution: int) -> Callable[[int], float]:
     """The size of an output at other resolutions."""
+    rows = round(size**2)
+    extra = rows - math.isqrt(rows) ** 2
+    if size != round(size) and extra <= min(_MAX_EXTRA_TOKENS, rows // 2):
+        patches_at = _size_at(float(math.isqrt(rows)), resolution)
+        return lambda other: math.sqrt(patches_at(other) ** 2 + extra)
     ratio = resolution / size
     stride = 2 ** round(math.log2(ratio))
     if -(-resolution // stride) == size:

@@ -142,6 +142,23 @@ def test_commands_that_need_stages_refuse_a_builder(module, phinas_in_process):
     assert "is made by a model builder" in result.stderr
 
 
+def test_network_of_timm_of_another_family_is_refused(phinas_in_process):
+    result = phinas_in_process("scale", "--baseline", "timm:swin_tiny_patch4", "--dry-run")
+    assert result.returncode == 2
+    assert "(ConvNeXt, RegNet X and Y, ResNet, ViT and DeiT" in result.stderr
+    assert "write a function that builds it" in result.stderr
+
+
+def test_dry_run_shows_the_grid_of_a_network_of_timm(timm, phinas_in_process):
+    result = phinas_in_process(
+        *("scale", "--baseline", "timm:regnety_002", "--dry-run", "--json", *SETTINGS),
+        *("--set", "scaling.tolerance=0.2"),
+    )
+    assert result.returncode == 0, result.stderr
+    members = json.loads(result.stdout)["members"]
+    assert {row["built_network"]["builder"] for row in members} == {"timm:regnety_002"}
+
+
 @pytest.mark.slow
 def test_example_goes_from_builder_to_report(tmp_path, phinas):
     run = tmp_path / "run"

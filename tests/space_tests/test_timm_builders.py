@@ -11,6 +11,7 @@ import torch
 from phinas.space.builders.built_network import BuiltNetwork
 from phinas.space.builders.meta_module import build_on_meta, count_params
 from phinas.space.builders.prices import BuilderArguments, call_builder
+from phinas.space.builders.resolution_model import flops_model
 from phinas.space.builders.timm_builders import FAMILIES, timm_builder, timm_model_name
 from phinas.space.network import network_from_dict
 from phinas.space.spec import SpecError
@@ -90,6 +91,14 @@ def test_resolution_of_a_transformer_grows_by_patches(timm):
         for resolution in (16, 17, 25, 32, 33)
     }
     assert flops[16] < flops[17] == flops[25] == flops[32] < flops[33]
+
+
+def test_flops_of_a_transformer_at_other_resolutions_are_estimated_by_patches(timm):
+    network = BuiltNetwork.of_builder("timm:vit_tiny_patch16_224").with_factors(depth=0.125)
+    model = flops_model(network.flops_by_size(), 224)
+    assert model(208) < model(209) == model(217) == model(224) < model(225)
+    expected = network.with_factors(resolution=256).cost().flops
+    assert model(256) == pytest.approx(expected, rel=0.05)
 
 
 def test_transformer_processes_images_that_are_no_multiple_of_its_patch(timm):
