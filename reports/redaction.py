@@ -112,11 +112,7 @@ class _Redaction:
                 update={name: self._apply_to_field(name, item) for name, item in fields.items()}
             )
         if isinstance(value, TrialRecord):
-            attributes = {
-                name: self.reason(item) if name == "reason" else item
-                for name, item in value.user_attrs.items()
-            }
-            return dataclasses.replace(value, user_attrs=attributes)
+            return value.with_reason(self.reason(value.reason)) if value.reason else value
         if isinstance(value, ReportMember):
             member, record = self.apply(value.member), self.apply(value.record)
             return dataclasses.replace(value, member=member, record=record)

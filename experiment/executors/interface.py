@@ -92,7 +92,7 @@ class Result:
     reason: str = ""
     attempts: int = 1
     failure: str = ""
-    traceback: str = ""
+    traceback: str = field(default="", compare=False, repr=False)
     files: Mapping[str, JobFile] = field(default_factory=dict)
 
     @classmethod

@@ -1,7 +1,7 @@
 """A trial as it is read from the record."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from optuna.trial import FrozenTrial, TrialState
@@ -42,6 +42,11 @@ class TrialRecord:
             dict(trial.user_attrs),
             dict(sorted(trial.intermediate_values.items())),
         )
+
+    def with_reason(self, reason: str) -> Self:
+        """The same record with another reason, and without the traceback."""
+        attributes = {name: item for name, item in self.user_attrs.items() if name != "traceback"}
+        return replace(self, user_attrs=attributes | {"reason": reason})
 
     @property
     def is_pruned(self) -> bool:

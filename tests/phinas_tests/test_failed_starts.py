@@ -11,6 +11,7 @@ from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
 from phinas.grid_feasibility import check_grid_feasibility
 from phinas.space.search_spaces.loading import load_space
+from phinas.space.spec import SpecError
 
 FUNCTION = "phinas.testing.functions:smooth"
 
@@ -51,7 +52,7 @@ def test_a_start_that_fails_leaves_no_parent_folders_that_it_made(
 def test_a_network_that_does_not_exist_is_named_and_not_the_removed_directory(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(phinas.PhinasError, match="'nosuch' is neither a file nor a preset"):
+    with pytest.raises(SpecError, match="'nosuch' is neither a file nor a preset"):
         phinas.fit("nosuch", data="digits", out=tmp_path / "fit", quiet=True)
     assert not (tmp_path / "fit").exists()
 
