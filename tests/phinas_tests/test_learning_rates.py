@@ -449,8 +449,9 @@ def test_a_run_that_is_killed_in_its_checks_ends_with_equal_results(tmp_path, ph
     kill_in_check(killed, after=20)  # in that of the scaling search
     result = phinas_in_process("resume", killed.path)
     assert result.returncode == 0, result.stderr
-    # two finalists, three networks of the grid and three of the validation
-    assert len(read_scores(complete, "learning_rates")) == (2 + 3 + 3) * 6
+    # two finalists, three networks of the grid, and two or three of the validation, whose sizes
+    # follow from the race
+    assert len(read_scores(complete, "learning_rates")) in ((2 + 3 + 2) * 6, (2 + 3 + 3) * 6)
     for study in ("learning_rates", *STAGES_WITH_CHECK):
         assert read_scores(killed, study) == read_scores(complete, study)
     page = complete.report_page.read_text(encoding="utf-8")
