@@ -102,6 +102,7 @@ print(json.dumps(proposals))
 """
 
 
+@pytest.mark.slow
 def test_another_process_proposes_the_same_from_the_same_record():
     """Nothing may depend on the order of a set or on the caches of a process. One test covers all
     strategies, because a process takes long to start.

@@ -219,6 +219,7 @@ def test_a_strategy_of_the_user_conforms(module, name):
     check_strategy(f"{module}:{name}")
 
 
+@pytest.mark.slow
 def test_a_sampler_of_optuna_conforms():
     check_strategy("optuna.samplers:TPESampler")
 
@@ -359,6 +360,7 @@ def test_the_benchmark_runs_a_strategy_of_the_user(module):
     assert result["rewards"] == [row.value for row in expected]
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_strategy_of_the_user(phinas_in_process, tmp_path):
     (tmp_path / "custom.py").write_text(MODULE)
     options = ["--evaluator", "phinas.testing.functions:smooth", "--space", "tiny", "--trials", 3]

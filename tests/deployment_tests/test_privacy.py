@@ -31,6 +31,7 @@ def find_private(content: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["x.onnx", "x8.onnx", "pixels.onnx", "net.py"])
+@pytest.mark.slow
 def test_exported_file_names_nothing_of_the_machine(marked_fit, name) -> None:
     if name.endswith(".onnx"):
         pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")

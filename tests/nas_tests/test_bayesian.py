@@ -193,6 +193,7 @@ def test_it_beats_random_and_hill_climbing_on_a_layerwise_space(noise):
     assert bayesian_best > hill_climbing_best + 0.002
 
 
+@pytest.mark.slow
 def test_with_a_pruner_it_finds_networks_as_good_as_without():
     options = {"noise": 0.003, "trials": 60}
     pruned_searches, searches = (

@@ -143,6 +143,7 @@ def test_the_first_networks_are_trained_to_the_end():
         )
 
 
+@pytest.mark.slow
 def test_a_search_pauses_trainings_where_early_scores_are_informative():
     history = run_search(0.002)
     statuses = [trial.status for trial in history]

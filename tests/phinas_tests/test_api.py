@@ -86,6 +86,7 @@ def test_defaults_in_the_docstring_are_those_of_the_schema(name):
         assert default.strip('"').lower() == str(expected).lower(), keyword
 
 
+@pytest.mark.slow
 def test_a_search_is_a_call_with_plain_arguments(tmp_path):
     result = phinas.search(
         "digits",

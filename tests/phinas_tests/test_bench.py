@@ -77,6 +77,7 @@ def bench(phinas_in_process, folder, *arguments):
     return phinas_in_process(*COMMAND, *arguments, cwd=folder)
 
 
+@pytest.mark.slow
 def test_benchmark_of_a_user_space_and_evaluator_resumes_and_is_extended(phinas_in_process, folder):
     result = bench(phinas_in_process, folder, "--strategies", "bayesian,random", "--json")
     assert result.returncode == 0, result.stderr
@@ -215,6 +216,7 @@ def test_interrupted_benchmark_says_how_to_resume(monkeypatch, capsys, folder):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_user_strategy_is_compared_and_runs_again_after_an_edit(phinas_in_process, folder):
     (folder / "own_sampler.py").write_text(
         "import optuna\n\nclass Mine(optuna.samplers.RandomSampler):\n    pass\n"

@@ -149,6 +149,7 @@ def test_network_of_timm_of_another_family_is_refused(phinas_in_process):
     assert "write a function that builds it" in result.stderr
 
 
+@pytest.mark.slow
 def test_dry_run_shows_the_grid_of_a_network_of_timm(timm, phinas_in_process):
     result = phinas_in_process(
         *("scale", "--baseline", "timm:regnety_002", "--dry-run", "--json", *SETTINGS),

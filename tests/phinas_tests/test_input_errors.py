@@ -406,6 +406,7 @@ def test_note_says_that_a_target_cost_has_no_effect_under_the_soft_reward(
         ) == expected
 
 
+@pytest.mark.slow
 def test_bad_images_can_be_skipped_and_are_counted(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

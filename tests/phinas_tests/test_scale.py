@@ -78,6 +78,7 @@ def test_dry_run_shows_the_grid_and_its_cost_and_writes_no_files(run_cli, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_dry_run_on_images_estimates_the_hours_of_the_race(run_cli, tmp_path):
     (tmp_path / "tiny.yaml").write_text(dump_yaml(load_space("tiny").base.to_dict()))
     images = (

@@ -24,6 +24,7 @@ def test_fit_decodes_images_at_the_resolution_of_its_network(
     assert result.exit_code == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_scaling_can_increase_the_resolution_up_to_the_image_size(
     photos, small_network, run_phinas
 ):

@@ -46,6 +46,7 @@ def read_texts(folder: Path) -> str:
     return "\n".join(texts)
 
 
+@pytest.mark.slow
 def test_redacted_report_names_nothing_of_the_machine(marked_run):
     assert MARKER in read_texts(phinas.report(marked_run.path).report.parent)
     page = phinas.report(marked_run.path, redact=True).report

@@ -106,6 +106,7 @@ def test_int8_has_8_bits_around_one_operator_for_each_silu(tmp_path):
         assert relative_difference(OnnxNetwork(tmp_path / "int8.onnx")(images), model(images)) < 0.2
 
 
+@pytest.mark.slow
 def test_a_file_that_fails_its_check_is_not_left_behind(tmp_path):
     pytest.importorskip("onnxruntime")
 

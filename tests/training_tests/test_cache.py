@@ -308,6 +308,7 @@ def test_progress_is_reported_while_images_are_hashed(tmp_path, cache):
     assert reports[4][0] == 64
 
 
+@pytest.mark.slow
 def test_plan_reads_the_entry_of_the_dataset_audit(tmp_path, cache, phinas_in_process):
     write_class_folders(tmp_path / "pets", count=10)
     assert phinas_in_process("audit", tmp_path / "pets").returncode == 0
