@@ -110,6 +110,7 @@ def status(directory: str | Path) -> RunStatus:
     from phinas.experiment.manifest import read_manifest
     from phinas.experiment.storage.study_storage import open_storage
     from phinas.run_context import read_config, read_goal
+    from phinas.stage_titles import displayed_stages
 
     run = RunDir(directory)
     config = read_config(run)
@@ -118,24 +119,15 @@ def status(directory: str | Path) -> RunStatus:
         open_storage(run.study, url=config.run.storage, run_id=read_manifest(run).id, new=False)
     ) as storage:
         records = {study: drop_replaced(storage.records(study)) for study in _STUDIES}
-    goal = read_goal(run)
     done = {
-        "data": config.data is None or run.data.exists(),
+        "data": run.data.exists(),
         "search": bool(records["finalists"]) or run.baseline.exists(),
         "finalists": run.baseline.exists(),
         "scaling": run.coefficients.exists(),
         "validation": run.validation.exists(),
         "report": run.report_page.exists(),
     }
-    needed = {
-        "data": config.data is not None,
-        "search": "search" in goal and config.scaling.baseline is None,
-        "finalists": "search" in goal and config.scaling.baseline is None,
-        "scaling": "scale" in goal and config.scaling.coefficients is None,
-        "validation": "validate" in goal,
-        "report": "report" in goal,
-    }
-    names = [name for name in done if needed[name]]
+    names = [name for name in displayed_stages(config, read_goal(run)) if name in done]
     current = next((name for name in names if not done[name]), None)
     stages = []
     for name in names:
@@ -144,10 +136,9 @@ def status(directory: str | Path) -> RunStatus:
             has_begun = bool(records.get(name)) or name == names[0]
             state = "running" if holder else "unfinished" if has_begun else "waiting"
         stages.append(StageStatus(name, state, **_count_trials(records.get(name, ()))))
-    is_finished = current is None
     return RunStatus(
         run.path,
-        "running" if holder else "finished" if is_finished else "unfinished",
+        "running" if holder else "finished" if current is None else "unfinished",
         holder,
         tuple(stages),
         tuple(
